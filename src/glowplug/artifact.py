@@ -1,0 +1,124 @@
+"""Artifacts: bytes with a name in object storage, of which everybody else holds only a reference.
+
+Layout of keys: `jobs/{job_id}/{token}/{name}` for what a job attempt writes, `inputs/{id}/{name}` for uploads. A job's
+artifacts become visible with the guarded finish; those of a lost attempt stay unreferenced and are swept.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from glowplug.errors import InvalidInput
+from glowplug.lifecycle import Startable
+
+SCHEME = "artifact:"
+MAX_KEY_LENGTH = 512
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@=-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A reference to stored bytes; never the bytes.
+
+    `sha256` is the hex digest, `size_bytes` the length; both are of the whole object.
+    """
+
+    key: str
+    size_bytes: int
+    sha256: str
+    media_type: str = "application/octet-stream"
+
+    @property
+    def uri(self) -> str:
+        """Return the stable reference that travels in JSON: `artifact:<key>`."""
+        return SCHEME + self.key
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the key."""
+        return self.key.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a store knows of an object without reading it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+def checked_key(key: str) -> str:
+    """Return `key` if it is a plain relative path of safe parts, else raise `InvalidInput`."""
+    parts = key.split("/")
+    if len(key) > MAX_KEY_LENGTH or not all(_PART.fullmatch(part) for part in parts):
+        raise InvalidInput(
+            f"not an artifact key: {key[:80]!r}; use letters, digits, '.', '_', '-' and '/' between parts"
+        )
+    return key
+
+
+def parse_uri(uri: str) -> str:
+    """Return the key of an `artifact:` reference, else raise `InvalidInput`."""
+    if not uri.startswith(SCHEME):
+        raise InvalidInput(f"not an artifact reference: {uri[:80]!r}; it starts with '{SCHEME}'")
+    return checked_key(uri.removeprefix(SCHEME))
+
+
+def job_prefix(job_id: str, token: int) -> str:
+    """Return the folder of one attempt of a job: stale attempts write beside it, never into it."""
+    return f"jobs/{job_id}/{token}"
+
+
+def references(value: Any) -> list[str]:
+    """List the keys of all `artifact:` references inside a JSON value, in order, without repeats."""
+    found: dict[str, None] = {}
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str) and item.startswith(SCHEME):
+            found.setdefault(item.removeprefix(SCHEME))
+        elif isinstance(item, Mapping):
+            stack.extend(reversed(list(item.values())))
+        elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
+            stack.extend(reversed(item))
+    return list(found)
+
+
+class ArtifactStore(Startable):
+    """Contract of object storage. Every method raises `NotFound` for an absent key and `InvalidInput` for a bad one."""
+
+    @abstractmethod
+    async def put(
+        self, key: str, chunks: AsyncIterator[bytes], *, media_type: str = "application/octet-stream"
+    ) -> Artifact:
+        """Store the bytes durably (synced before this returns) and atomically: a reader sees all or nothing.
+
+        A `put` that fails leaves nothing behind. Raises `DiskFull`.
+        """
+
+    @abstractmethod
+    def read(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` to `end` (exclusive; None is the end) in pieces of at most 1 MiB."""
+
+    @abstractmethod
+    async def stat(self, key: str) -> Stat:
+        """Return size and time of change."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Delete; an absent key is fine."""
+
+    @abstractmethod
+    def walk(self, prefix: str = "") -> AsyncIterator[Stat]:
+        """Yield every object below `prefix`, a folder or the empty string for all."""
+
+    async def presign(self, key: str, method: str, expires: timedelta) -> str | None:
+        """Return a URL that answers GET or PUT of `key` for `expires` without a token, or None if it cannot."""
+        del key, method, expires
+        return None
