@@ -7,7 +7,7 @@ artifacts become visible with the guarded finish; those of a lost attempt stay u
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -90,7 +90,7 @@ def references(value: Any) -> list[str]:
     return list(found)
 
 
-class ArtifactStore(Startable):
+class ArtifactStore(Startable, ABC):
     """Contract of object storage. Every method raises `NotFound` for an absent key and `InvalidInput` for a bad one."""
 
     @abstractmethod

@@ -1,0 +1,116 @@
+"""Every log event and metric of the platform, by name, with its fields; and `emit`, which hands them to a sink.
+
+The roof sets the sink (logging, Prometheus, tests). Below it, code only says what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+Sink = Callable[["EventSpec", dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """A kind of event: its level, the fields it must carry, and one line of meaning."""
+
+    name: str
+    level: Level
+    fields: tuple[str, ...]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """A metric derived from an event: counted, observed or set from field `value`, split by `labels`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    event: str
+    labels: tuple[str, ...]
+    meaning: str
+    value: str | None = None
+
+
+def _spec(name: str, level: Level, fields: str, meaning: str) -> tuple[str, EventSpec]:
+    return name, EventSpec(name, level, tuple(fields.split()), meaning)
+
+
+EVENTS: dict[str, EventSpec] = dict(
+    [
+        _spec("component.transition", "info", "component state previous seconds", "a component changed its state"),
+        _spec("component.failed", "error", "component error error_class attempt", "a load or warm-up failed"),
+        _spec("component.ready", "info", "component load_seconds warmup_seconds", "a component became ready"),
+        _spec("component.phase", "debug", "component phase seconds", "one stage of a load ended"),
+        _spec("model.spawned", "info", "model pid attempt", "a model's process was started"),
+        _spec("model.exited", "warning", "model pid exit", "a model's process ended unasked"),
+        _spec("model.killed", "warning", "model pid reason", "a model's process was killed by us"),
+        _spec("model.output", "debug", "model line", "a line that the model's process printed"),
+        _spec("worker.registered", "info", "worker models", "the registry met a new incarnation of a worker"),
+        _spec("worker.status", "info", "worker status previous", "the registry changed its mind on a worker"),
+        _spec("worker.exited", "warning", "worker exit restart_in_seconds", "a supervised worker ended"),
+        _spec("worker.draining", "info", "worker reason", "a worker stopped taking work"),
+        _spec("link.lost", "warning", "worker error", "a worker cannot reach the gateway"),
+        _spec("link.restored", "info", "worker seconds", "a worker reaches the gateway again"),
+        _spec("notice.failed", "warning", "target error", "a ready or error notice could not be delivered"),
+        _spec("queue.held", "info", "task queued", "work waits and no ready worker takes it"),
+        _spec("queue.resumed", "info", "task", "a ready worker takes work again"),
+        _spec("job.submitted", "info", "job task owner", "a job was queued"),
+        _spec("job.started", "info", "job task worker attempt waited_seconds", "a worker claimed a job"),
+        _spec("job.settled", "info", "job task state outcome seconds", "an attempt of a job ended"),
+        _spec("job.lease_lost", "warning", "job worker", "a worker's write was refused: its lease is gone"),
+        _spec("job.reaped", "warning", "job worker attempt", "an expired lease was taken back"),
+        _spec("call.done", "debug", "task status seconds", "a direct call was answered"),
+        _spec("weights.fetched", "info", "source bytes seconds", "weights were fetched to this machine"),
+        _spec("weights.failed", "error", "source error", "weights could not be fetched"),
+        _spec("store.failed", "error", "error", "the store refused or lost a write"),
+        _spec("disk.low", "warning", "path free_bytes limit_bytes", "the disk is nearly full: intake stops"),
+        _spec("retention.cleaned", "info", "jobs artifacts bytes", "old jobs and artifacts were deleted"),
+        _spec("http.failed", "error", "path error", "a request ended in an error of ours"),
+    ]
+)
+
+
+def _metric(
+    name: str, kind: Literal["counter", "gauge", "histogram"], event: str, labels: str, meaning: str, value: str = ""
+) -> MetricSpec:
+    return MetricSpec(name, kind, event, tuple(labels.split()), meaning, value or None)
+
+
+METRICS: tuple[MetricSpec, ...] = (
+    _metric("component_load_seconds", "histogram", "component.ready", "component", "Load time", "load_seconds"),
+    _metric("model_exits_total", "counter", "model.exited", "model", "Model processes that ended unasked"),
+    _metric("jobs_submitted_total", "counter", "job.submitted", "task", "Jobs queued"),
+    _metric("job_wait_seconds", "histogram", "job.started", "task", "Queued until claimed", "waited_seconds"),
+    _metric("job_attempts_total", "counter", "job.settled", "task outcome", "Attempts ended"),
+    _metric("job_run_seconds", "histogram", "job.settled", "task", "Time of an attempt", "seconds"),
+    _metric("job_leases_lost_total", "counter", "job.lease_lost", "", "Writes refused for a lost lease"),
+    _metric("jobs_reaped_total", "counter", "job.reaped", "", "Expired leases taken back"),
+    _metric("call_seconds", "histogram", "call.done", "task status", "Direct calls", "seconds"),
+    _metric("weights_fetched_bytes_total", "counter", "weights.fetched", "", "Weight bytes fetched", "bytes"),
+)
+
+
+def _no_sink(spec: EventSpec, fields: dict[str, Any]) -> None:
+    del spec, fields
+
+
+_sinks: list[Sink] = [_no_sink]
+
+
+def set_sink(sink: Sink) -> Sink:
+    """Make `sink` receive every event from now on; return the one it replaces."""
+    previous = _sinks[0]
+    _sinks[0] = sink
+    return previous
+
+
+def emit(name: str, **fields: Any) -> None:
+    """Say that something happened. Raises `KeyError` for a name or a missing field that the catalogue does not have."""
+    spec = EVENTS[name]
+    for needed in spec.fields:
+        fields[needed]
+    _sinks[0](spec, fields)
