@@ -1,1 +1,62 @@
-"""Glowplug makes self-hosted AI models ready, says so honestly, and never sends work where it is not."""
+"""Glowplug makes self-hosted AI models ready, says so honestly, and never sends work where it is not.
+
+The front door is lazy: a name is imported when it is first used, so that `import glowplug` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glowplug.artifact import Artifact
+    from glowplug.client import AsyncClient, Client
+    from glowplug.errors import GlowplugError, InvalidInput, JobFailed, NotReady
+    from glowplug.model import Batch, File, Image, LoadContext, Model, RunContext, task
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Artifact": "artifact",
+    "AsyncClient": "client",
+    "Batch": "model",
+    "Client": "client",
+    "File": "model",
+    "GlowplugError": "errors",
+    "Image": "model",
+    "InvalidInput": "errors",
+    "JobFailed": "errors",
+    "LoadContext": "model",
+    "Model": "model",
+    "NotReady": "errors",
+    "RunContext": "model",
+    "task": "model",
+}
+
+__all__ = [
+    "Artifact",
+    "AsyncClient",
+    "Batch",
+    "Client",
+    "File",
+    "GlowplugError",
+    "Image",
+    "InvalidInput",
+    "JobFailed",
+    "LoadContext",
+    "Model",
+    "NotReady",
+    "RunContext",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'glowplug' has no attribute {name!r}")
+    return getattr(import_module(f"glowplug.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,87 @@
+"""The first second of a server: a port that answers before the application behind it has been imported.
+
+`Doorman` is a bare ASGI app. It answers the liveness probe itself for as long as it lives, says "not ready" to
+everything else, and steps aside once `open` hands it the application.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from glowplug.errors import SettingsError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_LIVE = (200, b'{"status":"alive"}', b"application/json")
+_EARLY_METRICS = b"# HELP glowplug_up The process answers.\n# TYPE glowplug_up gauge\nglowplug_up 1.0\n"
+_EARLY_PROBLEM = {
+    "type": "about:blank",
+    "title": "Not ready",
+    "status": 503,
+    "detail": "The server has just started and is still opening; ask again in a second.",
+    "code": "not_ready",
+    "retryable": True,
+    "ready": False,
+    "retry_after": 1,
+}
+
+
+class Doorman:
+    """Answers at once, and passes requests on when there is somebody behind the door."""
+
+    def __init__(self) -> None:
+        self._application: Application | None = None
+
+    def open(self, application: Application) -> None:
+        """Pass every request but the liveness probe to `application` from now on."""
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/livez":
+            await _answer(send, *_LIVE)
+        elif self._application is not None:
+            await self._application(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1013, "reason": "starting"})
+        elif scope["path"] == "/metrics":
+            await _answer(send, 200, _EARLY_METRICS, b"text/plain; version=0.0.4; charset=utf-8")
+        else:
+            body = json.dumps(_EARLY_PROBLEM).encode()
+            await _answer(send, 503, body, b"application/problem+json", (b"retry-after", b"1"))
+
+
+async def _answer(send: Send, status: int, body: bytes, media_type: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Open the listening socket, before anything slow, so that clients queue instead of being refused.
+
+    Port 0 takes a free one.
+
+    Raises:
+        SettingsError: the port is in use, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port, or --port 0 for a free one"
+        ) from error
+    listener.setblocking(False)
+    return listener
