@@ -69,13 +69,16 @@ class Registered:
 class Claim:
     """Ask for work, waiting up to `wait_seconds` for it or for orders. A newer claim of the same worker ends this one.
 
-    With no `wants` it waits for orders alone.
+    With no `wants` it waits for orders alone. `known` is sent by the first claim after one whose answer may have been
+    lost: every hold that the worker knows of. Whatever else the gateway has granted to this incarnation never arrived
+    and is released as interrupted, before the claim looks for work.
     """
 
     instance_id: str
     incarnation: str
     wants: tuple[Want, ...]
     wait_seconds: float = 20.0
+    known: tuple[Hold, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,10 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """A task as the gateway knows it: schemas are JSON Schema, built in the model's own process."""
+    """A task as the gateway knows it: schemas are JSON Schema, built in the model's own process.
+
+    `on_new_version` is `restart` or `refuse`: what a checkpoint of another model version is worth.
+    """
 
     name: str
     summary: str = ""
@@ -119,6 +122,7 @@ class TaskInfo:
     errors: int = 3
     crashes: int = 3
     timeout_seconds: float | None = None
+    on_new_version: str = "restart"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Links: the ways that a worker's messages travel to the gateway and back."""
