@@ -1,0 +1,181 @@
+"""Settings: frozen values, read once at the edge of a process and handed down in groups.
+
+Order, the later wins: defaults, `glowplug.toml`, the environment, flags. A setting `gateway.port` is `port` in the
+table `[gateway]` of the file and `GLOWPLUG_GATEWAY_PORT` in the environment; `ALIASES` lists the other names. Unknown
+names are refused. Times are seconds or carry a unit (`900`, `15m`, `30d`), sizes are bytes or carry one (`1GiB`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from glowplug.data_folder import default_folder
+from glowplug.errors import SettingsError
+from glowplug.settings_sources import CONFIG_VARIABLE, Bytes, Count, Port, Seconds, Secret, Url, read_settings
+
+FILE_NAME = "glowplug.toml"
+_DAY_SECONDS = 86_400.0
+
+
+class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The gateway: where it listens, who may call it, and how long it waits for its workers.
+
+    `url` is where others reach it, for clients and workers too; None stands for `http://host:port`.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    url: Url | None = None
+    token: Secret | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    max_upload_bytes: Bytes = 1 << 30
+    max_input_bytes: Bytes = 4 << 20
+    lease_seconds: Seconds = 60.0
+    service_max_age_seconds: Seconds = 300.0
+    service_probe_seconds: Seconds = 30.0
+
+
+class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A worker and the model processes behind it. `slots` None leaves the number to the model."""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    instance_id: str | None = None
+    token: Secret | None = None
+    backend_url: Url | None = None
+    device: str = "cpu"
+    slots: Count | None = None
+    preload: bool = True
+    reload: bool = False
+    exit_on_load_failure: bool = False
+    startup_timeout_seconds: Seconds = 900.0
+    stall_seconds: Seconds = 300.0
+    warm_up_seconds: Seconds = 60.0
+    load_attempts: Count = 3
+    max_restarts: Count = 5
+    cancel_grace_seconds: Seconds = 5.0
+    drain_seconds: Seconds = 30.0
+    memory_limit_bytes: Bytes | None = None
+
+
+class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long things are kept after their end, and the free disk space below which no work is taken."""
+
+    jobs_seconds: Seconds = 30 * _DAY_SECONDS
+    inputs_seconds: Seconds = 7 * _DAY_SECONDS
+    orphans_seconds: Seconds = _DAY_SECONDS
+    logs_seconds: Seconds = 14 * _DAY_SECONDS
+    min_free_bytes: Bytes = 512 << 20
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is logged and how; `auto` is `pretty` on a terminal and `logfmt` otherwise."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "pretty", "logfmt", "json"] = "auto"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be set. `store` and `artifacts` are URLs; None stands for the data folder."""
+
+    data: Path = msgspec.field(default_factory=lambda: default_folder("data"))
+    cache: Path = msgspec.field(default_factory=lambda: default_folder("cache"))
+    store: str | None = None
+    broker: str = "rows"
+    artifacts: str | None = None
+    targets: tuple[str, ...] = ()
+    gateway: GatewaySettings = GatewaySettings()
+    worker: WorkerSettings = WorkerSettings()
+    retention: RetentionSettings = RetentionSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def load(
+        cls, env: Mapping[str, str], toml_path: Path | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """Read the settings from these three sources and nothing else.
+
+        `overrides` maps dotted names to values; None means not given. Raises `SettingsError`, one line with the fix.
+        """
+        return read_settings(cls, ALIASES, env, toml_path, overrides or {})
+
+    @property
+    def store_url(self) -> str:
+        """Return the URL of the store."""
+        return self.store or f"sqlite:///{self.data / 'glowplug.db'}"
+
+    @property
+    def artifacts_url(self) -> str:
+        """Return the URL of the artifact store."""
+        return self.artifacts or (self.data / "artifacts").absolute().as_uri()
+
+    @property
+    def gateway_url(self) -> str:
+        """Return the URL at which others reach the gateway."""
+        if self.gateway.url:
+            return self.gateway.url.rstrip("/")
+        host = "127.0.0.1" if self.gateway.host in ("0.0.0.0", "::") else self.gateway.host  # noqa: S104 - compared only
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.gateway.port}"
+
+    def for_workers(self, url: str, token_path: Path, log_format: str) -> dict[str, str]:
+        """Return the environment that makes a local worker agree with this gateway, which answers at `url`."""
+        return {
+            "GLOWPLUG_URL": url,
+            "GLOWPLUG_WORKER_TOKEN_FILE": str(token_path),
+            "GLOWPLUG_DATA": str(self.data),
+            "GLOWPLUG_CACHE": str(self.cache),
+            "GLOWPLUG_LOG_LEVEL": self.log.level,
+            "GLOWPLUG_LOG_FORMAT": log_format,
+        }
+
+    def refuse_open_gateway(self) -> None:
+        """Raise `SettingsError` if the gateway would answer other machines without a token."""
+        if self.gateway.token is None and not is_loopback(self.gateway.host):
+            raise SettingsError(
+                f"gateway.host = {self.gateway.host} lets other machines in without a token; "
+                "set GLOWPLUG_TOKEN (or GLOWPLUG_TOKEN_FILE), or bind 127.0.0.1"
+            )
+
+
+# Other names in the environment; the unit is what a bare number means there.
+ALIASES: Mapping[str, tuple[str, str]] = {
+    "GLOWPLUG_URL": ("gateway.url", ""),
+    "GLOWPLUG_TOKEN": ("gateway.token", ""),
+    "GLOWPLUG_HOST": ("gateway.host", ""),
+    "GLOWPLUG_PORT": ("gateway.port", ""),
+    "BACKEND_URL": ("worker.backend_url", ""),
+    "MODEL_PRELOAD": ("worker.preload", ""),
+    "STARTUP_TIMEOUT": ("worker.startup_timeout_seconds", ""),
+    "EXIT_ON_LOAD_FAILURE": ("worker.exit_on_load_failure", ""),
+    "AI_SERVICE_MAX_AGE": ("gateway.service_max_age_seconds", "ms"),
+    "AI_SERVICE_HEALTH_CHECK_INTERVAL": ("gateway.service_probe_seconds", "ms"),
+}
+
+
+def settings_file(env: Mapping[str, str], folder: Path) -> Path | None:
+    """Return the settings file: the one that `GLOWPLUG_CONFIG` names, else `glowplug.toml` in `folder` if it is there.
+
+    Raises:
+        SettingsError: the named file does not exist.
+    """
+    named = env.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {named}; correct the path or unset it")
+        return Path(named)
+    path = folder / FILE_NAME
+    return path if path.is_file() else None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address to bind is reachable from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,15 @@
+"""Local worker processes, kept alive: `plan` says what to run, `process` is one life, `keeper` starts the next."""
+
+from glowplug.supervisor.keeper import Supervisor, SupervisorPolicy
+from glowplug.supervisor.plan import WorkerPlan, check_target, plan_workers
+from glowplug.supervisor.process import follow_supervisor, to_stderr
+
+__all__ = [
+    "Supervisor",
+    "SupervisorPolicy",
+    "WorkerPlan",
+    "check_target",
+    "follow_supervisor",
+    "plan_workers",
+    "to_stderr",
+]

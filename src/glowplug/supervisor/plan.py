@@ -1,0 +1,90 @@
+"""Which worker processes to run for some targets: decided here, run elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from glowplug.errors import SettingsError
+
+_TOKENS = re.compile(r"GLOWPLUG_(GATEWAY_|WORKER_)?TOKEN(_FILE)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """A worker to keep alive; `instance_id` stays the same over restarts."""
+
+    target: str
+    instance_id: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def plan_workers(
+    targets: Sequence[str], environment: Mapping[str, str], additions: Mapping[str, str]
+) -> tuple[WorkerPlan, ...]:
+    """Say how the workers for `targets` are run: this interpreter, `environment` without its tokens, and `additions`.
+
+    `additions` carry the gateway's URL and the *path* of the worker token.
+    """
+    kept = {name: value for name, value in environment.items() if not _TOKENS.fullmatch(name)}
+    seen: Counter[str] = Counter()
+    plans = []
+    for target in targets:
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", target).strip("-")[-60:] or "worker"
+        seen[slug] += 1
+        instance_id = f"{socket.gethostname()}-{slug}" + (f"-{seen[slug]}" if seen[slug] > 1 else "")
+        command = (sys.executable, "-m", "glowplug", "worker", target, "--supervised")
+        added = {**kept, **additions, "GLOWPLUG_WORKER_INSTANCE_ID": instance_id}
+        plans.append(WorkerPlan(target=target, instance_id=instance_id, command=command, environment=added))
+    return tuple(plans)
+
+
+def check_target(target: str) -> None:
+    """Raise `SettingsError` for a target that can be seen to be absent without importing it."""
+    path = _file_part(target)
+    if path is not None and not path.is_file():
+        raise SettingsError(f"there is no file {path}; name a file.py[:Class], a package.module[:Class] or a model")
+    if target_folder(target) is None:
+        raise SettingsError(
+            f"there is no model or module {target!r}; name a file.py[:Class], a package.module[:Class], "
+            f"or one of: {', '.join(sorted(_entry_points())) or '(no model is installed)'}"
+        )
+
+
+def target_folder(target: str) -> Path | None:
+    """Return the folder that a target's code lies in; None if there is none to be found without importing it."""
+    path = _file_part(target)
+    if path is not None:
+        return path.absolute().parent
+    return _package_folder(target) or _package_folder(_entry_points().get(target, ""))
+
+
+def _file_part(target: str) -> Path | None:
+    path = target.partition(":")[0]
+    return Path(path) if path.endswith(".py") or os.sep in path else None
+
+
+def _package_folder(target: str) -> Path | None:
+    # Only the top package is looked up: finding a submodule would import its parents.
+    top = target.partition(":")[0].partition(".")[0]
+    with suppress(ImportError, ValueError):
+        spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path]) if top else None
+        if spec is not None:
+            places = [spec.origin] if spec.origin else [f"{place}/." for place in spec.submodule_search_locations or ()]
+            return Path(places[0]).absolute().parent if places else None
+    return None
+
+
+def _entry_points() -> dict[str, str]:
+    from importlib import metadata
+
+    return {point.name: point.value for point in metadata.entry_points(group="glowplug.models")}
