@@ -1,0 +1,140 @@
+"""The board: all components of a process, and the one verdict that everybody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from glowplug.clock import Clock, SystemClock
+from glowplug.errors import Conflict, NotFound
+from glowplug.readiness.component import Component, Spec, Surroundings, Transition
+from glowplug.readiness.deadlines import Deadlines
+from glowplug.readiness.feed import Feed, first_version
+from glowplug.readiness.history import Histories, MemoryHistories
+from glowplug.readiness.snapshot import Snapshot
+from glowplug.readiness.state import Gates, State, verdict
+
+
+def _ignore(_: Transition) -> None:
+    """Hear a transition and do nothing."""
+
+
+class Board(Feed):
+    """Components by name, judged together; safe to use from any thread.
+
+    `histories` remembers past loads, `on_transition` hears every change of state of a component and, with an empty
+    name, of the whole: in the thread that made the change, so it must be quick.
+    """
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        histories: Histories | None = None,
+        on_transition: Callable[[Transition], None] = _ignore,
+        gpu_available: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self._clock = clock or SystemClock()
+        self._around = Surroundings(self._clock, histories or MemoryHistories(), self._changed, on_transition)
+        self._gpu_available = gpu_available
+        self._components: dict[str, Component] = {}
+        self._version = first_version(self._clock)
+        self._state = State.INITIALIZING
+        self._began = self._since = self._clock.monotonic()
+        self._draining = False
+        self._startup_time_ms: float | None = None
+        self._shown = (0, 0)
+
+    def add(
+        self,
+        name: str,
+        *,
+        required: bool = True,
+        model: str | None = None,
+        device: str | None = None,
+        gates: Gates | str = Gates.ALWAYS,
+        label: str = "",
+        deadlines: Deadlines | None = None,
+    ) -> Component:
+        """Register a component as pending and return it; see `Spec` for the meaning of each word.
+
+        Raises `Conflict` when the name is taken.
+        """
+        spec = Spec(name, required, model, device, Gates(gates), label, deadlines or Deadlines())
+        component = Component(spec, self._around)
+        with self._around.lock:
+            if name in self._components:
+                raise Conflict(f"there is a component named {name!r} already")
+            self._components[name] = component
+        self._changed()
+        return component
+
+    def remove(self, name: str) -> None:
+        """Take a component off the board. Raises `NotFound`."""
+        with self._around.lock:
+            if self._components.pop(name, None) is None:
+                raise NotFound(f"no component named {name!r}")
+        self._changed()
+
+    def component(self, name: str) -> Component:
+        """Return the component called `name`. Raises `NotFound`."""
+        with self._around.lock:
+            if name not in self._components:
+                raise NotFound(f"no component named {name!r}")
+            return self._components[name]
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Return all components in the order in which they were added."""
+        with self._around.lock:
+            return tuple(self._components.values())
+
+    @property
+    def state(self) -> State:
+        """Return the verdict on the whole."""
+        return self._state
+
+    def drain(self) -> None:
+        """Say that the process leaves: it finishes what it has and is not ready any more. There is no way back."""
+        with self._around.lock:
+            self._draining = True
+        for component in self.components:
+            component.drain()
+        self._changed()
+
+    def snapshot(self) -> Snapshot:
+        """Return the picture of this moment; from any thread."""
+        with self._around.lock:
+            snapshot = Snapshot.of(
+                [component.snapshot() for component in self._components.values()],
+                version=self._version,
+                taken_at=self._clock.now(),
+                draining=self._draining,
+                startup_time_ms=self._startup_time_ms,
+                gpu_available=self._gpu_available,
+            )
+            return replace(snapshot, progress=self._never_back(snapshot))
+
+    def _never_back(self, snapshot: Snapshot) -> int:
+        """Return the progress to show: weights are only guesses, so what was shown in these attempts is kept."""
+        if snapshot.ready:
+            self._shown = (0, 0)
+            return snapshot.progress
+        retries = sum(max(0, one.attempt - 1) for one in snapshot.components if one.required)
+        shown = self._shown[1] if self._shown[0] == retries else 0
+        self._shown = (retries, max(shown, snapshot.progress))
+        return self._shown[1]
+
+    def _changed(self) -> None:
+        with self._around.lock:
+            self._version += 1
+            now, old = self._clock.monotonic(), self._state
+            new = State.DRAINING if self._draining else verdict(self._components.values())
+            transition = Transition("", old, new, now - self._since)
+            if new is not old:
+                self._state, self._since = new, now
+            if new.can_serve and self._startup_time_ms is None:
+                self._startup_time_ms = round((now - self._began) * 1000, 1)
+        if new is not old:
+            self._around.transitioned(transition)
+        self.publish()

@@ -1,0 +1,103 @@
+"""Histories that outlive the process, in one small JSON file."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glowplug.errors import Corrupt
+from glowplug.readiness.history import History, Load, MemoryHistories
+
+FORMAT = 1
+KEPT_KEYS = 256
+_log = logging.getLogger(__name__)
+
+
+class HistoryFile:
+    """Histories in the file at `path`, shared by any number of processes.
+
+    Writes are atomic: a new file is written beside the old one and renamed over it, under a lock, so that two
+    processes lose nothing of each other's. Where the file cannot be read or written, histories live in memory and one
+    warning says why: a missing estimate is no reason to fail a load.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._memory = MemoryHistories()
+        self._warned = False
+        self._guard = threading.Lock()
+
+    def past(self, key: str) -> History:
+        """Return the history under `key`, empty when there is none."""
+        with self._guard:
+            try:
+                past = self._read().get(key, History())
+            except (OSError, Corrupt) as error:
+                past = History()
+                self._warn(error)
+            for load in self._memory.past(key).loads:
+                past = past.with_load(load)
+            return past
+
+    def record(self, key: str, load: Load) -> None:
+        """Add a load to the history under `key`."""
+        with self._guard:
+            try:
+                self._append(key, load)
+            except (OSError, Corrupt) as error:
+                self._memory.record(key, load)
+                self._warn(error)
+
+    def _append(self, key: str, load: Load) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self._path.with_name(self._path.name + ".lock")):
+            known = self._read()
+            # Taken out and put back at the end: what was loaded longest ago is forgotten first.
+            known[key] = known.pop(key, History()).with_load(load)
+            self._write(dict(list(known.items())[-KEPT_KEYS:]))
+
+    def _read(self) -> dict[str, History]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise Corrupt(f"format {data['format']!r} instead of {FORMAT}")
+            return {key: History.from_dict(value) for key, value in data["histories"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Corrupt(f"not a file of load histories: {error!r}") from error
+
+    def _write(self, known: dict[str, History]) -> None:
+        data = {"format": FORMAT, "histories": {key: history.to_dict() for key, history in known.items()}}
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        temporary.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
+        temporary.replace(self._path)
+
+    def _warn(self, error: Exception) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        _log.warning(
+            "load times are kept in memory only, so the next start knows less: %s: %s; "
+            "make the file writable, or delete it to begin anew",
+            self._path,
+            error,
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""Many workers' pictures into one: what a gateway has to offer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from glowplug.clock import Clock
+from glowplug.readiness.component_snapshot import ComponentSnapshot
+from glowplug.readiness.feed import Feed, first_version
+from glowplug.readiness.snapshot import Snapshot
+from glowplug.readiness.state import Status
+
+_ORDER = (
+    (Status.DRAINING,),
+    (Status.UNAVAILABLE,),
+    (Status.ERROR,),
+    (Status.SLEEPING,),
+    (Status.PENDING, Status.FETCHING, Status.LOADING, Status.WARMING),
+    (Status.READY,),
+)
+_RANKS = {status: rank for rank, statuses in enumerate(_ORDER) for status in statuses}
+
+
+def merge(snapshots: Iterable[Snapshot], *, version: int, taken_at: datetime) -> Snapshot:
+    """Join the models of several workers: each is as far as the furthest worker has brought it.
+
+    A model is ready when at least one worker's is, loading when one is on its way, and failed only where none is
+    left that could still come. Components without a model (a worker's own connections) stay the worker's affair.
+    """
+    furthest: dict[str, ComponentSnapshot] = {}
+    known = list(snapshots)
+    for one in (one for snapshot in known for one in snapshot.components if one.model is not None):
+        other = furthest.setdefault(one.name, one)
+        best = max(other, one, key=_how_far)
+        furthest[one.name] = replace(best, required=one.required or other.required)
+    return Snapshot.of(
+        furthest.values(),
+        version=version,
+        taken_at=taken_at,
+        gpu_available=any(snapshot.gpu_available for snapshot in known),
+    )
+
+
+class MergedBoard(Feed):
+    """What a gateway knows of its workers' models: their reports, joined on every look."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._version = first_version(clock)
+        self._reports: dict[str, tuple[float, Snapshot]] = {}
+
+    def report(self, source: str, snapshot: Snapshot) -> None:
+        """Take a worker's newest picture."""
+        with self._lock:
+            self._reports[source] = (self._clock.monotonic(), snapshot)
+            self._version += 1
+        self.publish()
+
+    def forget(self, source: str) -> None:
+        """Take a worker that is gone out of the picture."""
+        with self._lock:
+            if self._reports.pop(source, None) is None:
+                return
+            self._version += 1
+        self.publish()
+
+    def snapshot(self) -> Snapshot:
+        """Return the join of the reports, each aged by the time since it came; from any thread."""
+        with self._lock:
+            now, version, reports = self._clock.monotonic(), self._version, list(self._reports.values())
+        aged = [snapshot.aged(now - received) for received, snapshot in reports]
+        return merge(aged, version=version, taken_at=self._clock.now())
+
+
+def _how_far(one: ComponentSnapshot) -> tuple[int, float]:
+    return _RANKS[one.status], one.percent
