@@ -11,12 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from glowplug.errors import InvalidInput
-from glowplug.lifecycle import Startable
+from glowplug.lifecycle import Startable, in_thread
 
 SCHEME = "artifact:"
+PIECE_BYTES = 1 << 20
 MAX_KEY_LENGTH = 512
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@=-]{0,127}")
 
@@ -63,6 +65,12 @@ def checked_key(key: str) -> str:
     return key
 
 
+def checked_range(start: int, end: int | None) -> None:
+    """Raise `InvalidInput` unless `start` to `end` (exclusive) is a range of bytes, perhaps an empty one."""
+    if start < 0 or (end is not None and end < start):
+        raise InvalidInput(f"not a range of bytes: {start} to {end}")
+
+
 def parse_uri(uri: str) -> str:
     """Return the key of an `artifact:` reference, else raise `InvalidInput`."""
     if not uri.startswith(SCHEME):
@@ -90,8 +98,36 @@ def references(value: Any) -> list[str]:
     return list(found)
 
 
+class FileChunks(AsyncIterator[bytes]):
+    """The bytes of a local file, as `ArtifactStore.put` takes them; a sender that failed half-way may `reopen` it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+
+    async def __anext__(self) -> bytes:
+        piece = await in_thread(None, self._read_piece)
+        if not piece:
+            raise StopAsyncIteration
+        self._position += len(piece)
+        return piece
+
+    def reopen(self) -> FileChunks:
+        """Return the same bytes again, from the start."""
+        return FileChunks(self.path)
+
+    def _read_piece(self) -> bytes:
+        with self.path.open("rb", buffering=0) as stream:
+            stream.seek(self._position)
+            return stream.read(PIECE_BYTES)
+
+
 class ArtifactStore(Startable, ABC):
-    """Contract of object storage. Every method raises `NotFound` for an absent key and `InvalidInput` for a bad one."""
+    """Contract of object storage; it is used between `start` and `stop`.
+
+    Every method raises `NotFound` for an absent key, `InvalidInput` for a bad one, `Unreachable` for a store that does
+    not answer, and `Unauthorized` or `SettingsError` for one that refuses us.
+    """
 
     @abstractmethod
     async def put(
@@ -104,7 +140,10 @@ class ArtifactStore(Startable, ABC):
 
     @abstractmethod
     def read(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes from `start` to `end` (exclusive; None is the end) in pieces of at most 1 MiB."""
+        """Yield the bytes from `start` to `end` (exclusive; None is the end) in pieces of at most 1 MiB.
+
+        A range is cut where the object ends, and one that lies behind the end is empty.
+        """
 
     @abstractmethod
     async def stat(self, key: str) -> Stat:
@@ -116,9 +155,13 @@ class ArtifactStore(Startable, ABC):
 
     @abstractmethod
     def walk(self, prefix: str = "") -> AsyncIterator[Stat]:
-        """Yield every object below `prefix`, a folder or the empty string for all."""
+        """Yield every object below `prefix`, a folder or the empty string for all.
+
+        What lies there under a name that is no key is left out.
+        """
 
     async def presign(self, key: str, method: str, expires: timedelta) -> str | None:
         """Return a URL that answers GET or PUT of `key` for `expires` without a token, or None if it cannot."""
-        del key, method, expires
+        del method, expires
+        checked_key(key)
         return None

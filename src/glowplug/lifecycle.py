@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Startable:
@@ -85,3 +91,20 @@ async def cancel(task: asyncio.Task[object] | None) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError, Exception):
         await task
+
+
+async def in_thread(executor: Executor | None, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run blocking work in a thread of `executor` (None: the loop's own) and return its result.
+
+    A canceled caller gets its cancellation only when the thread is done, so that it may close what the thread used.
+    """
+    work = asyncio.get_running_loop().run_in_executor(executor, partial(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()
+        raise
