@@ -28,15 +28,14 @@ def free_port() -> int:
 @contextmanager
 def program(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a process group of its own; on the way out the whole group is ended."""
-    log = Path(os.environ.get("BENCH_LOG", os.devnull)).open("ab")
-    process = subprocess.Popen(
-        list(command), env={**os.environ, **(environment or {})}, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        _end(process)
-        log.close()
+    with Path(os.environ.get("BENCH_LOG", os.devnull)).open("ab") as log:
+        process = subprocess.Popen(
+            list(command), env={**os.environ, **(environment or {})}, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,12 @@ class System:
         """Return the whole log of an ended job."""
         return list(self.follow(job_id))
 
+    def events_so_far(self, job_id: str, *, after: int = 0) -> list[dict[str, Any]]:
+        """Return the log as it is now, without waiting for the end."""
+        path = f"/v1/jobs/{job_id}/events?after={after}"
+        events: list[dict[str, Any]] = self.http.get(path, headers={"accept": "application/json"}).json()["events"]
+        return events
+
     def worker_pids(self) -> list[int]:
         return [process.pid for process in self._processes() if " worker " in _words(process)]
 
@@ -185,14 +191,10 @@ def end(process: subprocess.Popen[bytes], limit: float = 15) -> int:
     """End a program and its group: asked first, then by force."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(limit)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return process.wait(limit)
 
 

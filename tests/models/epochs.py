@@ -1,0 +1,54 @@
+"""A training job in small: epochs with metrics and a checkpoint each, whose result depends on every epoch in order."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from glowplug import Model, RunContext, task
+from glowplug.job import Budget
+
+WITHOUT_END = Budget(crashes=1_000_000)
+
+
+class Epochs(Model):
+    """Chains a digest over the epochs, so that a skipped or repeated one shows in the result."""
+
+    @task(budget=WITHOUT_END)
+    def train(self, ctx: RunContext, epochs: int = 10, seconds: float = 0.05, name: str = "") -> str:
+        """Train for some epochs of some seconds, going on from the last checkpoint."""
+        done, digest = 0, name
+        if (resumed := ctx.resume()) is not None:
+            done, digest = resumed.step, resumed.path.read_text()
+        for epoch in range(done + 1, epochs + 1):
+            ctx.check()
+            time.sleep(seconds)
+            digest = step(digest, epoch)
+            ctx.metrics(epoch=epoch, loss=1.0 / epoch)
+            ctx.progress(epoch, epochs)
+            ctx.checkpoint(epoch, lambda path, text=digest: Path(path).write_text(text) and None)
+        return digest
+
+    @task(budget=Budget(crashes=3))
+    def bounded(self, ctx: RunContext, seconds: float = 30.0) -> str:
+        """Run without a checkpoint, under the usual crash budget."""
+        end = time.monotonic() + seconds
+        ctx.metrics(begun=1)
+        while time.monotonic() < end:
+            ctx.check()
+            time.sleep(0.01)
+        return "done"
+
+
+def step(digest: str, epoch: int) -> str:
+    """Return the state after one epoch."""
+    return hashlib.sha256(f"{digest}{epoch}".encode()).hexdigest()
+
+
+def expected(name: str, epochs: int) -> str:
+    """Return the result of an undisturbed run."""
+    digest = name
+    for epoch in range(1, epochs + 1):
+        digest = step(digest, epoch)
+    return digest
