@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from glowplug.clock import Clock, SystemClock
 from glowplug.errors import Conflict, NotFound
-from glowplug.readiness.component import Component, Spec, Surroundings, Transition
+from glowplug.readiness.component import Component
 from glowplug.readiness.deadlines import Deadlines
 from glowplug.readiness.feed import Feed, first_version
 from glowplug.readiness.history import Histories, MemoryHistories
 from glowplug.readiness.snapshot import Snapshot
+from glowplug.readiness.spec import Spec, Surroundings, Transition
 from glowplug.readiness.state import Gates, State, verdict
 
 

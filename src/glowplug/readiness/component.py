@@ -3,75 +3,22 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
-from glowplug.clock import Clock
 from glowplug.errors import Draining
-from glowplug.readiness.attempt import Attempt
+from glowplug.readiness.attempt import NEARLY_PERCENT, Attempt
 from glowplug.readiness.component_snapshot import ComponentSnapshot, ErrorClass, Failure, Timings
-from glowplug.readiness.deadlines import Deadlines
 from glowplug.readiness.estimate import Estimate, estimate
-from glowplug.readiness.history import Histories, Load, history_key
+from glowplug.readiness.history import Load
 from glowplug.readiness.plan import Plan
 from glowplug.readiness.progress import Stage, status_of
+from glowplug.readiness.spec import Spec, Surroundings, Transition
 from glowplug.readiness.state import Gates, Status, route
 
 LONGEST_ERROR = 500
-LONGEST_ABBREVIATION = 3
 PROGRESS_SECONDS = 0.25
 """A counter that moves within one percent is told of this often at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What is known of a component from the start.
-
-    `required`: the whole is not ready without it. `gates`: for how long (see `Gates`). `model` and `device` name
-    what is loaded and where; their past loads are the ground of its estimate. `label` is its name for people.
-    """
-
-    name: str
-    required: bool = True
-    model: str | None = None
-    device: str | None = None
-    gates: Gates = Gates.ALWAYS
-    label: str = ""
-    deadlines: Deadlines = Deadlines()
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of state: `seconds` is how long `old` had lasted; `component` is empty for the whole board."""
-
-    component: str
-    old: str
-    new: str
-    seconds: float
-    attempt: int = 0
-    failure: Failure | None = None
-
-
-class Surroundings:
-    """What the components of one board share: the clock, past loads, one lock, and whom to tell.
-
-    `changed` is called after every change and `transitioned` for every transition, both without the lock held.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        histories: Histories,
-        changed: Callable[[], None],
-        transitioned: Callable[[Transition], None],
-    ) -> None:
-        self.clock = clock
-        self.histories = histories
-        self.lock = threading.RLock()
-        self.changed = changed
-        self.transitioned = transitioned
 
 
 class Component:
@@ -188,14 +135,16 @@ class Component:
             measured = self._status.is_running or self._status is Status.ERROR
             passed = [] if measured else self._begin()
             load = self._attempt.load(self._now())
+            self._attempt = replace(self._attempt, percent=NEARLY_PERCENT)
             self._timings = self._timed(load)
             self._was_ready = True
             self._reason = self._failure = None
             passed += self._go(Status.READY)
-        if measured:
-            self._around.histories.record(self._key, load)
-            self._plan = self._learned()
         self._tell(passed)
+        if measured:
+            # Last, because it may touch a disk: work can come already.
+            self._around.histories.record(self.spec.key, load)
+            self._plan = self._learned()
 
     def rewarmed(self, seconds: float) -> None:
         """Say that a component that stayed ready was warmed again, and how long that took."""
@@ -217,7 +166,7 @@ class Component:
 
         `retryable` says whether trying again may help; by default that follows from the class.
         """
-        kind = ErrorClass(error_class)
+        kind = ErrorClass.of(error_class)
         failure = Failure(_sentence(error), kind, kind.retryable if retryable is None else retryable)
         self._settle(Status.ERROR, failure=failure, attempt=attempt)
 
@@ -226,7 +175,7 @@ class Component:
 
         `error` is what ended the attempt before, or the model's life.
         """
-        failure = Failure(_sentence(error), ErrorClass(error_class), retryable=True) if error else None
+        failure = Failure(_sentence(error), ErrorClass.of(error_class), retryable=True) if error else None
         self._settle(Status.PENDING, reason=reason, failure=failure)
 
     def unavailable(self, reason: str = "not_installed") -> None:
@@ -270,7 +219,7 @@ class Component:
             running = status.is_running
             return ComponentSnapshot(
                 name=spec.name,
-                label=spec.label or _label(spec.name),
+                label=spec.shown_name,
                 status=status,
                 required=spec.required,
                 gates=spec.gates,
@@ -324,9 +273,11 @@ class Component:
         return passed
 
     def _tell(self, passed: list[Transition]) -> None:
-        for transition in passed:
-            self._around.transitioned(transition)
-        self._around.changed()
+        try:
+            for transition in passed:
+                self._around.transitioned(transition)
+        finally:
+            self._around.changed()
 
     def _is_stale(self, attempt: int | None) -> bool:
         return attempt is not None and attempt != self.attempt
@@ -337,12 +288,8 @@ class Component:
     def _now(self) -> float:
         return self._around.clock.monotonic()
 
-    @property
-    def _key(self) -> str:
-        return history_key(self.spec.model or self.name, self.spec.device or "")
-
     def _learned(self) -> Plan:
-        return Plan.of(self._around.histories.past(self._key))
+        return Plan.of(self._around.histories.past(self.spec.key))
 
     def _timed(self, load: Load) -> Timings:
         warm = dict(load.stages).get(Stage.WARM_UP)
@@ -368,8 +315,3 @@ def _milliseconds(seconds: float) -> float:
 def _sentence(error: str) -> str:
     """Return an error as one line of bounded length: it is shown on open routes."""
     return " ".join(error.split())[:LONGEST_ERROR] or "unknown error"
-
-
-def _label(name: str) -> str:
-    """Return a name for people: short ones are abbreviations ("tts" is TTS), others are words ("chat" is Chat)."""
-    return name.upper() if len(name) <= LONGEST_ABBREVIATION else name[:1].upper() + name[1:]

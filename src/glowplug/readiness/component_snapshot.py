@@ -21,6 +21,11 @@ class ErrorClass(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     STALLED = "stalled"
 
+    @staticmethod
+    def of(word: str) -> ErrorClass:
+        """Return the class called `word`; a word from a newer or foreign side counts as permanent."""
+        return ErrorClass(word) if word in tuple(ErrorClass) else ErrorClass.PERMANENT
+
     @property
     def retryable(self) -> bool:
         """Say whether the same load may well succeed when it is tried again."""

@@ -102,7 +102,7 @@ class Feed(ABC):
         except TimeoutError as error:
             message = f"not ready after {timeout:g} s: {snapshot.message}"
             raise NotReady(message, retry_after=snapshot.retry_after) from error
-        raise Draining("the board is closed")
+        raise Draining("the subscription was closed")
 
     async def watch(self, after: int | None = None) -> AsyncIterator[Snapshot]:
         """Yield the newest picture: one at once, then one after each change (see `Subscription`)."""

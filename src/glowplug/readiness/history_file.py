@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from glowplug.readiness.history import History, Load, MemoryHistories
 
 FORMAT = 1
 KEPT_KEYS = 256
+LOCK_SECONDS = 1.0
+LOCK_RETRY_SECONDS = 0.002
 _log = logging.getLogger(__name__)
 
 
@@ -95,9 +98,22 @@ class HistoryFile:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file for a moment; bounded, because a process that holds it may be stopped."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, time.monotonic() + LOCK_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOCK_RETRY_SECONDS)
+        else:
+            return
