@@ -13,6 +13,8 @@ from glowplug.readiness.rate import RateWindow
 
 NEARLY_PERCENT = 99.0
 """The most that a load shows before it is ready."""
+_START = Progress(Stage.START)
+_UNWATCHED = RateWindow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,9 @@ class Attempt:
     began: float
     stage_began: float
     active: float
-    progress: Progress = Progress(Stage.START)
+    progress: Progress = _START
     spent: Mapping[str, float] = field(default_factory=dict)
-    window: RateWindow = RateWindow()
+    window: RateWindow = _UNWATCHED
     percent: float = 0.0
 
     @staticmethod
@@ -54,7 +56,7 @@ class Attempt:
             active=now,
             progress=progress,
             spent=spent,
-            window=RateWindow(),
+            window=_UNWATCHED,
             percent=percent,
         )
 
@@ -66,6 +68,7 @@ class Attempt:
 
     def estimate(self, now: float) -> Estimate | None:
         """Return the time left, None until it is earned."""
+        # A stage may be entered twice; its length is the sum, as in the records it is compared with.
         before = self.spent.get(self.progress.stage, 0.0)
         others = {stage: seconds for stage, seconds in self.spent.items() if stage != self.progress.stage}
         standing = Standing(self.progress, before + now - self.stage_began, others, self.window.rate(now))

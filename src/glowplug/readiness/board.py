@@ -8,7 +8,7 @@ from dataclasses import replace
 from glowplug.clock import Clock, SystemClock
 from glowplug.errors import Conflict, NotFound
 from glowplug.readiness.component import Component
-from glowplug.readiness.deadlines import Deadlines
+from glowplug.readiness.deadlines import DEFAULT_DEADLINES, Deadlines
 from glowplug.readiness.feed import Feed, first_version
 from glowplug.readiness.history import Histories, MemoryHistories
 from glowplug.readiness.snapshot import Snapshot
@@ -55,13 +55,13 @@ class Board(Feed):
         device: str | None = None,
         gates: Gates | str = Gates.ALWAYS,
         label: str = "",
-        deadlines: Deadlines | None = None,
+        deadlines: Deadlines = DEFAULT_DEADLINES,
     ) -> Component:
         """Register a component as pending and return it; see `Spec` for the meaning of each word.
 
         Raises `Conflict` when the name is taken.
         """
-        spec = Spec(name, required, model, device, Gates(gates), label, deadlines or Deadlines())
+        spec = Spec(name, required, model, device, Gates(gates), label, deadlines)
         component = Component(spec, self._around)
         with self._around.lock:
             if name in self._components:
@@ -136,6 +136,6 @@ class Board(Feed):
                 self._state, self._since = new, now
             if new.can_serve and self._startup_time_ms is None:
                 self._startup_time_ms = round((now - self._began) * 1000, 1)
+        self.publish()
         if new is not old:
             self._around.transitioned(transition)
-        self.publish()

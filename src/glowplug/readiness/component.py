@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from glowplug.errors import Draining
 from glowplug.readiness.attempt import NEARLY_PERCENT, Attempt
-from glowplug.readiness.component_snapshot import ComponentSnapshot, ErrorClass, Failure, Timings
+from glowplug.readiness.component_snapshot import NOT_LOADED, ComponentSnapshot, ErrorClass, Failure, Timings
 from glowplug.readiness.estimate import Estimate, estimate
 from glowplug.readiness.history import Load
 from glowplug.readiness.plan import Plan
@@ -36,7 +36,8 @@ class Component:
         self._since = surroundings.clock.monotonic()
         self._plan = self._learned()
         self._attempt = Attempt.begun(0, self._plan, self._since)
-        self._timings = Timings()
+        self._over = True
+        self._timings = NOT_LOADED
         self._was_ready = False
         self._reason: str | None = None
         self._failure: Failure | None = None
@@ -81,8 +82,9 @@ class Component:
             if self._status is Status.DRAINING:
                 raise Draining(f"{self.name} is draining: nothing is loaded any more", component=self.name)
             passed = self._begin(attempt)
+            number = self.attempt
         self._tell(passed)
-        return self.attempt
+        return number
 
     def stage(self, name: str, *, attempt: int | None = None) -> None:
         """Say that the load went on to the stage `name` (see `Stage`; own names are welcome)."""
@@ -111,10 +113,11 @@ class Component:
             before, now = self._attempt.progress, self._now()
             after = before.advanced(done, total, unit, note)
             self._attempt = self._attempt.advanced(now, after)
-            news = (before.total, before.unit, before.note) != (after.total, after.unit, after.note)
-            if not news and int(self._attempt.percent) == self._told[0] and now - self._told[1] < PROGRESS_SECONDS:
+            percent, (told_percent, told_at) = int(self._attempt.percent), self._told
+            # A loader may report each of a million tensors; every watcher would be woken for each.
+            if after.counts_like(before) and percent == told_percent and now - told_at < PROGRESS_SECONDS:
                 return
-            self._told = (int(self._attempt.percent), now)
+            self._told = (percent, now)
         self._tell([])
 
     def alive(self, *, attempt: int | None = None) -> None:
@@ -132,10 +135,12 @@ class Component:
         with self._around.lock:
             if self._is_stale(attempt) or self._status in (Status.READY, Status.DRAINING):
                 return
-            measured = self._status.is_running or self._status is Status.ERROR
+            # A server that was lost and is back was not loaded again: its time away teaches nothing.
+            measured = not self._over and self._status is not Status.PENDING
             passed = [] if measured else self._begin()
             load = self._attempt.load(self._now())
             self._attempt = replace(self._attempt, percent=NEARLY_PERCENT)
+            self._over = True
             self._timings = self._timed(load)
             self._was_ready = True
             self._reason = self._failure = None
@@ -259,7 +264,8 @@ class Component:
     def _begin(self, attempt: int | None = None) -> list[Transition]:
         number = self.attempt + 1 if attempt is None else attempt
         self._attempt = Attempt.begun(number, self._plan, self._now())
-        self._timings = Timings()
+        self._over = False
+        self._timings = NOT_LOADED
         self._reason = self._failure = None
         self._told = (-1, -math.inf)
         return self._go(Status.LOADING)
@@ -283,7 +289,9 @@ class Component:
         return attempt is not None and attempt != self.attempt
 
     def _listens(self, attempt: int | None) -> bool:
-        return not self._is_stale(attempt) and (self._status.is_loading or self._status is Status.ERROR)
+        # After an error the load may still be at work in its thread: its stages are followed, the verdict stands.
+        given_up = self._status is Status.ERROR and not self._over
+        return not self._is_stale(attempt) and (self._status.is_loading or given_up)
 
     def _now(self) -> float:
         return self._around.clock.monotonic()

@@ -50,6 +50,9 @@ class Timings:
     warmup_time_ms: float | None = None
 
 
+NOT_LOADED = Timings()
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentSnapshot:
     """One component at one moment; what is not known is None.
@@ -73,7 +76,7 @@ class ComponentSnapshot:
     progress: Progress | None = None
     estimate: Estimate | None = None
     loading_seconds: float | None = None
-    timings: Timings = Timings()
+    timings: Timings = NOT_LOADED
     reason: str | None = None
     failure: Failure | None = None
 

@@ -28,3 +28,6 @@ class Deadlines:
         doing = attempt.progress.words[:1].lower() + attempt.progress.words[1:]
         silence = f"Model loading stalled: no sign of life for {self.stall_seconds:g} s while {doing}"
         return min(outer, (attempt.active + self.stall_seconds, silence))
+
+
+DEFAULT_DEADLINES = Deadlines()

@@ -90,10 +90,14 @@ class _Pace:
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """A part of the time left: mean and variance of its seconds."""
+    """A part of the time left: mean and variance of its seconds, and how many of them follow the load's pace.
+
+    `paced` is the growth of the part, in seconds, for a load that is slower by a factor of e.
+    """
 
     mean: float
     variance: float
+    paced: float = 0.0
 
 
 def estimate(plan: Plan, standing: Standing | None = None) -> Estimate | None:
@@ -107,7 +111,10 @@ def estimate(plan: Plan, standing: Standing | None = None) -> Estimate | None:
         return _band(_ahead([known for known in plan.stages if known.likely], _pace(plan, {})))
     pace = _pace(plan, standing.spent)
     rest = plan.after(standing.progress.stage, standing.spent)
-    return _band(_current(plan, standing, pace), _ahead(rest, pace), overrun=_overrun(plan, standing))
+    current, ahead = _current(plan, standing, pace), _ahead(rest, pace)
+    # A slow stage now makes slow stages later likely: the two do not average out.
+    shared = _Left(0.0, 2 * current.paced * ahead.paced * pace.variance)
+    return _band(current, ahead, shared, overrun=_overrun(plan, standing))
 
 
 def together(running: Iterable[Estimate | None], waiting: Iterable[Estimate | None]) -> Estimate | None:
@@ -181,7 +188,7 @@ def _ahead(stages: Iterable[Forecast], pace: _Pace) -> _Left:
         means.append(mean)
         own += mean**2 * math.expm1(variance)
     total = sum(means)
-    return _Left(total, own * math.exp(pace.variance) + total**2 * math.expm1(pace.variance))
+    return _Left(total, own * math.exp(pace.variance) + total**2 * math.expm1(pace.variance), total)
 
 
 def _current(plan: Plan, standing: Standing, pace: _Pace) -> _Left:
@@ -195,6 +202,7 @@ def _current(plan: Plan, standing: Standing, pace: _Pace) -> _Left:
     fraction = standing.progress.fraction
     if live is None or fraction is None:
         return _remaining(mu, sigma, standing.stage_seconds)
+    # All counted: what is left of the stage cannot be seen, and is mostly nothing.
     if live.mean <= 0 or fraction >= 1 or standing.rate is None:
         return _Left(0.0, 0.0)
     past, weight = mu + math.log(1 - fraction), (standing.rate.sigma / sigma) ** 2
@@ -210,13 +218,15 @@ def _lognormal(mu: float, sigma: float) -> _Left:
 def _remaining(mu: float, sigma: float, elapsed: float) -> _Left:
     """Return what is left of a lognormal time that has already lasted `elapsed` seconds."""
     if elapsed <= 0:
-        return _lognormal(mu, sigma)
+        elapsed = SHORTEST_SECONDS
+    # Beyond that the past is refuted, and the tail of a lognormal would promise an end any moment now.
     z = min(REFUTED_Z, (math.log(elapsed) - mu) / sigma)
     mu = math.log(elapsed) - z * sigma
     survival = _NORMAL.cdf(-z)
     mean = math.exp(mu + sigma**2 / 2) * _NORMAL.cdf(sigma - z) / survival
     square = math.exp(2 * mu + 2 * sigma**2) * _NORMAL.cdf(2 * sigma - z) / survival
-    return _Left(max(0.0, mean - elapsed), max(0.0, square - mean**2))
+    variance = max(0.0, square - mean**2)
+    return _Left(max(0.0, mean - elapsed), variance, math.sqrt(variance) / sigma)
 
 
 def _band(*parts: _Left, overrun: str = "") -> Estimate:

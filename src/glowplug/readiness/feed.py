@@ -6,7 +6,7 @@ import asyncio
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from types import TracebackType
 
 from glowplug.clock import Clock
@@ -67,6 +67,7 @@ class _Loop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        # Weak: a reader that breaks out of its loop without closing is forgotten with its last reference.
         self.subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self.woken = False
 
@@ -93,18 +94,15 @@ class Feed(ABC):
         Raises `LoadFailed` when a load failed, `Draining` when the process leaves, and `NotReady` after `timeout`
         seconds.
         """
-        snapshot = self.snapshot()
         try:
-            async with asyncio.timeout(timeout), self.subscribe() as news:
-                async for snapshot in news:
-                    if _settled(snapshot.only(names) if names else snapshot):
-                        return snapshot
+            async with asyncio.timeout(timeout):
+                return await self._until_ready(names)
         except TimeoutError as error:
+            snapshot = self.snapshot()
             message = f"not ready after {timeout:g} s: {snapshot.message}"
             raise NotReady(message, retry_after=snapshot.retry_after) from error
-        raise Draining("the subscription was closed")
 
-    async def watch(self, after: int | None = None) -> AsyncIterator[Snapshot]:
+    async def watch(self, after: int | None = None) -> AsyncGenerator[Snapshot, None]:
         """Yield the newest picture: one at once, then one after each change (see `Subscription`)."""
         async with self.subscribe(after) as news:
             async for snapshot in news:
@@ -121,6 +119,12 @@ class Feed(ABC):
         home.subscriptions.add(subscription)
         subscription.offer(self.snapshot())
         return subscription
+
+    async def _until_ready(self, names: Collection[str]) -> Snapshot:
+        async for snapshot in self.subscribe():
+            if _settled(snapshot.only(names) if names else snapshot):
+                return snapshot
+        raise Draining("the subscription was closed")
 
     def publish(self) -> None:
         """Say that there is news; returns at once, from any thread."""

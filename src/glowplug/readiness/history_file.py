@@ -44,6 +44,7 @@ class HistoryFile:
             except (OSError, Corrupt) as error:
                 past = History()
                 self._warn(error)
+            # What could not be written is newer than what was read.
             for load in self._memory.past(key).loads:
                 past = past.with_load(load)
             return past

@@ -35,6 +35,7 @@ def merge(snapshots: Iterable[Snapshot], *, version: int, taken_at: datetime) ->
     for one in (one for snapshot in known for one in snapshot.components if one.model is not None):
         other = furthest.setdefault(one.name, one)
         best = max(other, one, key=_how_far)
+        # Required by one worker is required: what nobody else misses must not look done.
         furthest[one.name] = replace(best, required=one.required or other.required)
     return Snapshot.of(
         furthest.values(),

@@ -82,6 +82,10 @@ class Progress:
             note=self.note if note is None else note,
         )
 
+    def counts_like(self, other: Progress) -> bool:
+        """Say whether `other` counts the same thing to the same end, however far it is."""
+        return (self.stage, self.total, self.unit, self.note) == (other.stage, other.total, other.unit, other.note)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form for JSON."""
         return {"stage": self.stage, **present(done=self.done, total=self.total, unit=self.unit, note=self.note)}

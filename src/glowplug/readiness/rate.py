@@ -42,6 +42,7 @@ class RateWindow:
         seconds = now - self.samples[0][0] if self.samples else 0.0
         if seconds < EARNED_SECONDS:
             return None
+        # Ended by halving: what is too short to be cut again is taken as it is.
         while True:
             old, new = self._speed(now - seconds, now - seconds / 2), self._speed(now - seconds / 2, now)
             drift = abs(math.log(new / old)) if old and new else math.inf
@@ -65,4 +66,4 @@ class RateWindow:
 
 
 def _sigma(drift: float, seconds: float) -> float:
-    return math.hypot(0.08, drift / 2, 0.2 / math.sqrt(seconds))
+    return math.hypot(0.18, drift / 2, 0.2 / math.sqrt(seconds))

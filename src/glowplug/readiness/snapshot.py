@@ -88,7 +88,8 @@ class Snapshot:
     def message(self) -> str:
         """Return one sentence for people."""
         if self.state is State.ERROR:
-            return "; ".join(self.errors) or _MESSAGES[self.state]
+            failed = [one.error_sentence for one in self.components if holds_back(one)]
+            return "; ".join(sentence for sentence in failed if sentence) or _MESSAGES[self.state]
         if self.estimate and self.estimate.overrun:
             return self.estimate.overrun
         return _MESSAGES[self.state]
@@ -121,6 +122,7 @@ class Snapshot:
         loading = max((one.loading_seconds or 0.0 for one in self.components if holds_back(one)), default=0.0)
         is_loading = _HEALTH[self.state] == "loading"
         return {
+            # First, so that no component's name can hide a fact of the process.
             **{f"{one.name}_available": not one.status.is_failed for one in self.components},
             "status": _HEALTH[self.state],
             "model_loaded": self.ready,
@@ -164,6 +166,7 @@ class Snapshot:
         if self.ready:
             return 200, {"status": "ready", "message": self.message, "ready": True, "models_loaded": True}
         status, kind, http_status = _NOT_READY.get(self.state, ("initializing", "initialization", early_status))
+        # Clients compare this text, so it stays the same through all of loading.
         message = _MESSAGES[State.LOADING_MODELS] if kind == "initialization" else self.message
         return http_status, {
             "status": status,

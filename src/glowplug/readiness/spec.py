@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from glowplug.clock import Clock
 from glowplug.readiness.component_snapshot import Failure
-from glowplug.readiness.deadlines import Deadlines
+from glowplug.readiness.deadlines import DEFAULT_DEADLINES, Deadlines
 from glowplug.readiness.history import Histories, history_key
 from glowplug.readiness.state import Gates
 
@@ -29,7 +29,7 @@ class Spec:
     device: str | None = None
     gates: Gates = Gates.ALWAYS
     label: str = ""
-    deadlines: Deadlines = Deadlines()
+    deadlines: Deadlines = DEFAULT_DEADLINES
 
     @property
     def key(self) -> str:
