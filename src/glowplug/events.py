@@ -55,6 +55,7 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("worker.draining", "info", "worker reason", "a worker stopped taking work"),
         _spec("link.lost", "warning", "worker error", "a worker cannot reach the gateway"),
         _spec("link.restored", "info", "worker seconds", "a worker reaches the gateway again"),
+        _spec("link.refused", "warning", "worker call error", "the gateway could not take a message of a worker"),
         _spec("notice.failed", "warning", "target error", "a ready or error notice could not be delivered"),
         _spec("queue.held", "info", "task queued", "work waits and no ready worker takes it"),
         _spec("queue.resumed", "info", "task", "a ready worker takes work again"),
