@@ -1,0 +1,123 @@
+"""The tables: columns that queries look at are plain, the rest is JSON text.
+
+Times are whole microseconds since 1970 in UTC, so that an index compares integers. NULL in a JSON column stands for
+the field's default. The big columns come last, because SQLite reads a row from its start.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    literal_column,
+)
+
+REVISION = "0001"
+
+metadata = MetaData()
+
+revisions = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("task", String(200), nullable=False),
+    Column("owner", String(200), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("run_at", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("key", String(200)),
+    Column("request_hash", String(64), nullable=False),
+    Column("batch_id", String(64)),
+    Column("attempt", Integer, nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("worker_id", String(200)),
+    Column("lease_until", BigInteger),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("cancel_requested_at", BigInteger),
+    Column("webhook", Text),
+    Column("budget", Text),
+    Column("spent", Text),
+    Column("metadata", Text),
+    Column("progress", Text),
+    Column("checkpoint", Text),
+    Column("failure", Text),
+    Column("attempts", Text),
+    Column("artifacts", Text),
+    Column("input", Text, nullable=False),
+    Column("result", Text),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("job_id", String(32), ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("type", String(32), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("data", Text),
+    sqlite_with_rowid=False,
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("instance_id", String(200), primary_key=True),
+    Column("record", Text, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("info", Text, nullable=False),
+)
+
+# Written out, not bound: a planner matches a partial index only against what it can read in the statement.
+IS_QUEUED = jobs.c.state == literal_column("'queued'")
+IS_RUNNING = jobs.c.state == literal_column("'running'")
+HAS_KEY = jobs.c.key.is_not(None)
+HAS_BATCH = jobs.c.batch_id.is_not(None)
+HAS_ENDED = jobs.c.finished_at.is_not(None)
+
+Index(
+    "jobs_queue",
+    jobs.c.task,
+    jobs.c.priority.desc(),
+    jobs.c.run_at,
+    jobs.c.id,
+    sqlite_where=IS_QUEUED,
+    postgresql_where=IS_QUEUED,
+)
+Index("jobs_lease", jobs.c.lease_until, jobs.c.worker_id, sqlite_where=IS_RUNNING, postgresql_where=IS_RUNNING)
+Index("jobs_key", jobs.c.owner, jobs.c.key, unique=True, sqlite_where=HAS_KEY, postgresql_where=HAS_KEY)
+Index("jobs_ended", jobs.c.finished_at, sqlite_where=HAS_ENDED, postgresql_where=HAS_ENDED)
+Index("jobs_created", jobs.c.created_at, jobs.c.id)
+Index("jobs_by_state", jobs.c.state, jobs.c.created_at, jobs.c.id)
+Index("jobs_by_task", jobs.c.task, jobs.c.created_at, jobs.c.id)
+Index("jobs_by_owner", jobs.c.owner, jobs.c.created_at, jobs.c.id)
+Index(
+    "jobs_by_batch",
+    jobs.c.batch_id,
+    jobs.c.created_at,
+    jobs.c.id,
+    sqlite_where=HAS_BATCH,
+    postgresql_where=HAS_BATCH,
+)
