@@ -1,8 +1,9 @@
 """Settings: frozen values, read once at the edge of a process and handed down in groups.
 
-Order, the later wins: defaults, `glowplug.toml`, the environment, flags. A setting `gateway.port` is `port` in the
-table `[gateway]` of the file and `GLOWPLUG_GATEWAY_PORT` in the environment; `ALIASES` lists the other names. Unknown
-names are refused. Times are seconds or carry a unit (`900`, `15m`, `30d`), sizes are bytes or carry one (`1GiB`).
+Order, the later wins: defaults, `glowplug.toml`, the environment, flags. A setting `worker.port` is `port` in the
+table `[worker]` of the file and `GLOWPLUG_WORKER_PORT` in the environment; the gateway's go without their group there:
+`GLOWPLUG_PORT`. `ALIASES` lists further names. Unknown names are refused. Times are seconds or carry a unit (`900`,
+`15m`, `30d`), sizes are bytes or carry one (`1GiB`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     token: Secret | None = None
     allowed_hosts: tuple[str, ...] = ()
     max_upload_bytes: Bytes = 1 << 30
-    max_input_bytes: Bytes = 4 << 20
+    max_input_bytes: Bytes = 256 << 10
     lease_seconds: Seconds = 60.0
     service_max_age_seconds: Seconds = 300.0
     service_probe_seconds: Seconds = 30.0
@@ -145,10 +146,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 # Other names in the environment; the unit is what a bare number means there.
 ALIASES: Mapping[str, tuple[str, str]] = {
-    "GLOWPLUG_URL": ("gateway.url", ""),
-    "GLOWPLUG_TOKEN": ("gateway.token", ""),
-    "GLOWPLUG_HOST": ("gateway.host", ""),
-    "GLOWPLUG_PORT": ("gateway.port", ""),
     "BACKEND_URL": ("worker.backend_url", ""),
     "MODEL_PRELOAD": ("worker.preload", ""),
     "STARTUP_TIMEOUT": ("worker.startup_timeout_seconds", ""),

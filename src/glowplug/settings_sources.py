@@ -78,6 +78,11 @@ class _Said:
     value: Any
 
 
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting; the gateway's go without the name of their group."""
+    return PREFIX + name.removeprefix("gateway.").upper().replace(".", "_")
+
+
 def _leaves(group: type[Struct], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for field in msgspec.structs.fields(group):
         if isinstance(field.type, type) and issubclass(field.type, Struct):
@@ -127,7 +132,7 @@ def _flattened(table: Mapping[str, Any], known: Iterable[str], prefix: str = "")
 def _from_environment(
     env: Mapping[str, str], known: Mapping[str, FieldInfo], aliases: Mapping[str, tuple[str, str]]
 ) -> dict[str, _Said]:
-    names = {**aliases, **{PREFIX + name.upper().replace(".", "_"): (name, "") for name in known}}
+    names = {**aliases, **{variable_of(name): (name, "") for name in known}}
     found: dict[str, _Said] = {}
     for variable, (name, unit) in names.items():
         value = env.get(variable, "").strip()

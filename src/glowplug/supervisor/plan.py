@@ -15,7 +15,7 @@ from pathlib import Path
 
 from glowplug.errors import SettingsError
 
-_TOKENS = re.compile(r"GLOWPLUG_(GATEWAY_|WORKER_)?TOKEN(_FILE)?")
+_TOKENS = re.compile(r"GLOWPLUG_(WORKER_)?TOKEN(_FILE)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,21 @@
+"""`glowplug gateway`: the gateway alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glowplug.cli.session import load_settings, serve
+
+
+def gateway(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+) -> None:
+    """Start a gateway without workers: they come by `glowplug worker`, here or on other machines."""
+    settings = load_settings({"gateway.host": host, "gateway.port": port})
+    settings.refuse_open_gateway()
+    from glowplug.assembly import serve_gateway
+
+    raise typer.Exit(serve(serve_gateway(settings)))

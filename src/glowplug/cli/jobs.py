@@ -1,0 +1,109 @@
+"""`glowplug jobs`: look at jobs, stop them, send them again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glowplug.cli.output import Json, say, say_json, say_table
+from glowplug.cli.session import open_client
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from glowplug.client import JobView
+
+app = typer.Typer(help="Look at jobs, cancel them, send them again.", no_args_is_help=True, rich_markup_mode=None)
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+
+
+@app.command("ls")
+def list_jobs(
+    state: Annotated[str | None, typer.Option(help="queued, running, completed, failed or canceled.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
+    json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with open_client() as client:
+        page = client.jobs(state=state, task=task, limit=limit)
+    if json:
+        say_json(page)
+        return
+    rows = [(job.id, job.task, job.state, _progress(job), job.attempt, _time(job.created_at)) for job in page.jobs]
+    say_table(("JOB", "TASK", "STATE", "PROGRESS", "ATTEMPT", "CREATED"), rows)
+
+
+@app.command()
+def show(job: JobId, json: Json = False) -> None:
+    """Show one job: its state, attempts, result and files."""
+    with open_client() as client:
+        view = client.job(job)
+    if json:
+        say_json(view)
+        return
+    lines = {
+        "job": view.id,
+        "task": view.task,
+        "state": view.state,
+        "progress": _progress(view),
+        "created": _time(view.created_at),
+        "started": _time(view.started_at),
+        "finished": _time(view.finished_at),
+        "error": view.error and f"{view.error.get('code')}: {view.error.get('message')}",
+    }
+    for name, value in lines.items():
+        if value:
+            say(f"{name:9} {value}")
+    for attempt in view.attempts:
+        say(f"attempt {attempt.get('number')} on {attempt.get('worker')}: {attempt.get('outcome') or 'running'}")
+    for artifact in view.artifacts:
+        say(f"file      {artifact.uri} ({artifact.size_bytes} bytes)")
+    if view.succeeded:
+        say_json(view.result)
+
+
+@app.command()
+def logs(job: JobId, json: Json = False) -> None:
+    """Print what a job has printed."""
+    with open_client() as client:
+        text = client.logs(job)
+    if json:
+        say_json({"job": job, "lines": text.splitlines()})
+    elif text:
+        say(text.rstrip("\n"))
+
+
+@app.command()
+def cancel(job: JobId, json: Json = False) -> None:
+    """Stop a job."""
+    with open_client() as client:
+        view = client.cancel(job)
+    _say_state(view, json, "canceled" if view.done else "asked to stop")
+
+
+@app.command()
+def retry(job: JobId, json: Json = False) -> None:
+    """Queue a failed or canceled job again."""
+    with open_client() as client:
+        view = client.retry(job)
+    _say_state(view, json, view.state)
+
+
+def _say_state(view: JobView, json: bool, words: str) -> None:
+    if json:
+        say_json(view)
+    else:
+        say(f"job {view.id} is {words}")
+
+
+def _progress(job: JobView) -> str:
+    if job.state == "queued":
+        return "" if job.position is None else f"{job.position} ahead"
+    percent = job.progress.percent if job.progress is not None and not job.done else None
+    return "" if percent is None else f"{percent:.0f} %"
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else ""

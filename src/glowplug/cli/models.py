@@ -1,0 +1,38 @@
+"""`glowplug models`: the models and tasks that the gateway knows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glowplug.cli.output import Json, say, say_json, say_table
+from glowplug.cli.session import open_client
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show this model's tasks and their parameters.")] = None,
+    json: Json = False,
+) -> None:
+    """List the models, or show what one can do."""
+    with open_client() as client:
+        if name is None:
+            found = client.models()
+            if json:
+                say_json(found)
+                return
+            rows = [(one.name, one.version, one.state, len(one.workers), " ".join(one.tasks)) for one in found]
+            say_table(("MODEL", "VERSION", "STATE", "WORKERS", "TASKS"), rows)
+            return
+        model = client.model(name)
+        tasks = [client.task(task) for task in model.tasks]
+    if json:
+        say_json({"model": model, "tasks": tasks})
+        return
+    say(f"{model.name} {model.version or ''} is {model.state}")
+    for task in tasks:
+        say(f"\n{task.name}  {task.summary}".rstrip())
+        required = task.input_schema.get("required", [])
+        for key, schema in task.input_schema.get("properties", {}).items():
+            default = "required" if key in required else f"default {schema.get('default')!r}"
+            say(f"  {key}={schema.get('format') or schema.get('type') or 'value'}  {default}")

@@ -1,0 +1,67 @@
+"""`glowplug status`: what is ready, what is loading and how far, what waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glowplug.cli.output import Json, Meter, meter, say, say_json, say_table
+from glowplug.cli.session import open_client
+
+if TYPE_CHECKING:
+    from glowplug.client import ReadyView
+
+NOT_READY = 3
+MANY_JOBS = 200
+
+
+def status(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the loading; return when all is ready.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Give up waiting after this many seconds.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the models, how far those are that load, and the queue. Exits with 3 while something is not ready."""
+    with open_client() as client:
+        if wait:
+            with meter(quiet=json) as shown:
+                client.wait_until_ready(model, timeout=timeout, on_change=lambda seen: _show(shown, seen, model))
+        view = client.readiness()
+        services = {name: one for name, one in view.services.items() if model in (None, name)}
+        ready = view.ready if model is None else bool(services.get(model, {}).get("ready"))
+        waiting, running = (len(client.jobs(state=state, limit=MANY_JOBS).jobs) for state in ("queued", "running"))
+        if json:
+            queue = {"queued": waiting, "running": running}
+            say_json({"ready": ready, "state": view.state, "models": services, "queue": queue})
+        else:
+            say_table(
+                ("MODEL", "STATUS", "PROGRESS", "DETAIL"),
+                [(name, one.get("status"), _percent(one), _words(one)) for name, one in services.items()],
+            )
+            say(f"queue: {_count(waiting)} waiting, {_count(running)} running")
+    raise typer.Exit(0 if ready else NOT_READY)
+
+
+def _show(shown: Meter, view: ReadyView, model: str | None) -> None:
+    for name, one in view.services.items():
+        if model in (None, name):
+            shown.show(name, 100.0 if one.get("ready") else one.get("progress"), _words(one))
+
+
+def _words(one: dict[str, Any]) -> str:
+    if one.get("ready"):
+        taken = one.get("load_time_ms")
+        return f"ready, loaded in {taken / 1000:.1f} s" if taken else "ready"
+    words = str(one.get("error") or one.get("message") or one.get("reason") or one.get("status", ""))
+    left = one.get("estimated_seconds")
+    return f"{words}, about {left:.0f} s left" if left else words
+
+
+def _percent(one: dict[str, Any]) -> str:
+    progress = one.get("progress")
+    return "" if progress is None else f"{progress:.0f} %"
+
+
+def _count(number: int) -> str:
+    return f"{number}+" if number >= MANY_JOBS else str(number)

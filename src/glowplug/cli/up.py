@@ -1,0 +1,36 @@
+"""`glowplug up`: a gateway and a local worker for each model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glowplug.cli.session import load_settings, serve
+
+
+def up(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TARGET]...", help="file.py[:Class], package.module[:Class], or an installed model."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Start a model again when its code changes.")] = False,
+) -> None:
+    """Start a gateway and a local worker for each TARGET; without any, for those that glowplug.toml names."""
+    settings = load_settings({"gateway.host": host, "gateway.port": port, "worker.reload": reload or None})
+    chosen = tuple(targets or settings.targets)
+    if not chosen:
+        raise typer.BadParameter(
+            "no model is named: try `glowplug up digits`, write targets into glowplug.toml, "
+            "or start `glowplug gateway` alone"
+        )
+    from glowplug.supervisor import check_target
+
+    for target in chosen:
+        check_target(target)
+    settings.refuse_open_gateway()
+    from glowplug.assembly import serve_gateway
+
+    raise typer.Exit(serve(serve_gateway(settings, targets=chosen)))

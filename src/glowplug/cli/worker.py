@@ -1,0 +1,38 @@
+"""`glowplug worker`: one model, taking work from a gateway."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glowplug.cli.session import load_settings, serve
+
+
+def worker(
+    target: Annotated[
+        str, typer.Argument(help="file.py[:Class], package.module[:Class], or the name of an installed model.")
+    ],
+    gateway: Annotated[str | None, typer.Option(help="URL of the gateway; by default the one that runs here.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address for direct calls and probes.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port for direct calls and probes; 0 takes a free one.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Calls at a time; by default what the model says.")] = None,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
+    """Load a model and take work for it."""
+    given = {
+        "gateway.url": gateway,
+        "worker.host": host,
+        "worker.port": port,
+        "worker.device": device,
+        "worker.slots": slots,
+    }
+    settings = load_settings(given)
+    if supervised:
+        from glowplug.supervisor import follow_supervisor
+
+        follow_supervisor(settings.worker.drain_seconds + settings.worker.cancel_grace_seconds)
+    from glowplug.assembly import serve_worker
+
+    raise typer.Exit(serve(serve_worker(settings, target)))

@@ -1,0 +1,33 @@
+"""Talking to a gateway from Python: `Client` waits, `AsyncClient` awaits; both do the same."""
+
+from glowplug.client.async_client import AsyncClient
+from glowplug.client.blocking import Client
+from glowplug.client.problems import RetryPolicy
+from glowplug.client.views import (
+    ArtifactView,
+    BatchView,
+    EventView,
+    JobPage,
+    JobView,
+    ModelView,
+    ProgressView,
+    ReadyView,
+    Result,
+    TaskView,
+)
+
+__all__ = [
+    "ArtifactView",
+    "AsyncClient",
+    "BatchView",
+    "Client",
+    "EventView",
+    "JobPage",
+    "JobView",
+    "ModelView",
+    "ProgressView",
+    "ReadyView",
+    "Result",
+    "RetryPolicy",
+    "TaskView",
+]

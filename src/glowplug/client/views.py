@@ -1,0 +1,176 @@
+"""What the gateway answers, as frozen values. Fields that a newer gateway adds are ignored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct, field
+
+from glowplug.errors import LoadFailed
+
+FAILED_STATUSES = frozenset({"error", "unavailable"})
+
+
+class ArtifactView(Struct, frozen=True):
+    """A stored file: `uri` is the stable reference, `url` a link to its bytes."""
+
+    uri: str
+    name: str = ""
+    size_bytes: int | None = None
+    sha256: str | None = None
+    media_type: str = "application/octet-stream"
+    url: str | None = None
+
+
+class ProgressView(Struct, frozen=True):
+    """How far a running job says it is; `percent` is None while the total is unknown."""
+
+    done: float = 0.0
+    total: float | None = None
+    percent: float | None = None
+    note: str = ""
+    preview: str | None = None
+
+
+class JobView(Struct, frozen=True):
+    """A job as it stood when the gateway answered."""
+
+    id: str
+    task: str
+    state: str
+    done: bool
+    created_at: datetime
+    input: dict[str, Any] = field(default_factory=dict)
+    owner: str = "local"
+    priority: int = 0
+    run_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    run_seconds: float | None = None
+    attempt: int = 0
+    attempts: tuple[dict[str, Any], ...] = ()
+    progress: ProgressView | None = None
+    position: int | None = None
+    estimated_start_seconds: float | None = None
+    result: Any = None
+    artifacts: tuple[ArtifactView, ...] = ()
+    error: dict[str, Any] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    batch_id: str | None = None
+    cancel_requested: bool = False
+    last_seq: int = 0
+    urls: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def succeeded(self) -> bool:
+        """Say whether the job has ended with a result."""
+        return self.state == "completed"
+
+
+class JobPage(Struct, frozen=True):
+    """Some jobs, newest first, and the cursor of the next page (None at the end)."""
+
+    jobs: tuple[JobView, ...] = ()
+    next_cursor: str | None = None
+
+
+class BatchView(Struct, frozen=True):
+    """Jobs that were submitted together."""
+
+    batch_id: str
+    jobs: tuple[JobView, ...] = ()
+
+
+class EventView(Struct, frozen=True):
+    """One entry of a job's log."""
+
+    seq: int
+    type: str
+    at: datetime
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class ModelView(Struct, frozen=True):
+    """A model over all its workers."""
+
+    name: str
+    version: str | None = None
+    ready: bool = False
+    state: str = ""
+    progress: float | None = None
+    estimated_seconds: float | None = None
+    workers: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Say whether it will not become ready by itself."""
+        return self.state in FAILED_STATUSES
+
+
+class TaskView(Struct, frozen=True):
+    """A task and the JSON schemas of what goes in and comes out."""
+
+    name: str
+    summary: str = ""
+    input_schema: dict[str, Any] = field(default_factory=dict)
+    output_schema: dict[str, Any] = field(default_factory=dict)
+    example: dict[str, Any] | None = None
+    batch: int = 1
+    streams: bool = False
+    model: str = ""
+
+
+class ModelPage(Struct, frozen=True):
+    """All models."""
+
+    models: tuple[ModelView, ...] = ()
+
+
+class TaskPage(Struct, frozen=True):
+    """All tasks."""
+
+    tasks: tuple[TaskView, ...] = ()
+
+
+class WorkerPage(Struct, frozen=True):
+    """All workers, as the registry tells them."""
+
+    workers: tuple[dict[str, Any], ...] = ()
+
+
+class ReadyView(Struct, frozen=True):
+    """The whole gateway's readiness: `services` by model name."""
+
+    ready: bool
+    state: str
+    progress: float = 0
+    services: dict[str, dict[str, Any]] = field(default_factory=dict)
+    estimated_seconds: float | None = None
+    message: str = ""
+    errors: tuple[str, ...] = ()
+
+    def serves(self, model: str | None) -> bool:
+        """Say whether `model` is ready, or all that are required if it is None.
+
+        Raises:
+            LoadFailed: it will not become ready unless somebody acts.
+        """
+        if model is None:
+            if self.state == "ERROR":
+                raise LoadFailed("; ".join(self.errors) or self.message or "a load ended in an error; see the log")
+            return self.ready
+        service = self.services.get(model, {})
+        if service.get("status") in FAILED_STATUSES:
+            raise LoadFailed(f"{model}: {service.get('error') or service.get('reason') or 'its load failed'}")
+        return bool(service.get("ready"))
+
+
+class Result(Struct, frozen=True):
+    """What a task returned, the files it saved, and its job (None for a direct call)."""
+
+    output: Any
+    artifacts: tuple[ArtifactView, ...] = ()
+    job: JobView | None = None
