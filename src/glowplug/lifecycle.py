@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,7 +51,7 @@ class Startable:
     async def _stop(self) -> None:
         """Do the subclass's part of `stop`; called after a half-done `_start` too."""
 
-    async def __aenter__(self) -> Startable:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
