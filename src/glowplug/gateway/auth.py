@@ -1,0 +1,142 @@
+"""Who may call: tokens, allowed host names, and the kinds of body that a web page cannot send by itself."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from glowplug.errors import Forbidden, GlowplugError, Unauthorized, UserError
+from glowplug.gateway.policy import Access
+from glowplug.gateway.problems import problem
+
+INTERNAL = "/api/internal/"
+ARTIFACTS = "/v1/artifacts/"
+WEBSOCKET = "WEBSOCKET"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+# Readiness is for everybody: load balancers and waiting pages have no token.
+OPEN_PATHS = frozenset(
+    {
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/health",
+        "/api/health",
+        "/ready",
+        "/api/ready",
+        "/api/ready/stream",
+        "/api/v1/admin/ready",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/docs/oauth2-redirect",
+    }
+)
+
+
+class UnsupportedMediaType(UserError):
+    """A state-changing route was sent something that is not JSON."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+def allow(access: Access, method: str, path: str, headers: Headers) -> None:
+    """Return if the request may pass.
+
+    Raises:
+        Forbidden: the host name or the page that sent it is not allowed.
+        Unauthorized: the token is missing or wrong.
+        UnsupportedMediaType: a body that is not JSON.
+    """
+    if access.loopback:
+        _check_host(access, headers)
+    _check_token(access, path, headers)
+    if method not in SAFE_METHODS:
+        _check_origin(access, headers)
+    if method not in SAFE_METHODS and method != WEBSOCKET:
+        _check_media_type(method, path, headers)
+
+
+def bearer(headers: Headers) -> str:
+    """Return the bearer token, or the empty string."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def same(given: str, expected: str) -> bool:
+    """Compare two secrets in a time that tells nothing."""
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def _check_host(access: Access, headers: Headers) -> None:
+    host = _host_name(headers.get("host", ""))
+    if host not in LOOPBACK_HOSTS and host not in access.allowed_hosts:
+        raise Forbidden(f"the host name {host[:80]!r} is not allowed here; add it to the allowed hosts")
+
+
+def _check_token(access: Access, path: str, headers: Headers) -> None:
+    if path.startswith(INTERNAL):
+        if not access.worker_token or not same(bearer(headers), access.worker_token):
+            raise Unauthorized("internal routes need the worker token")
+    elif access.api_token and not _is_open(access, path) and not same(bearer(headers), access.api_token):
+        raise Unauthorized("a token is needed: Authorization: Bearer TOKEN")
+
+
+def _is_open(access: Access, path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(access.open_paths)
+
+
+def _check_origin(access: Access, headers: Headers) -> None:
+    origin = headers.get("origin")
+    if origin is None or origin in access.allowed_origins:
+        return
+    if urlsplit(origin).netloc != headers.get("host", ""):
+        raise Forbidden(f"pages of {origin[:80]!r} may not change anything here; add it to the allowed origins")
+
+
+def _check_media_type(method: str, path: str, headers: Headers) -> None:
+    if path.startswith((ARTIFACTS, INTERNAL)) or method == "DELETE":
+        return
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    if media_type != "application/json" and not (empty and not media_type):
+        raise UnsupportedMediaType("send JSON with Content-Type: application/json")
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+class Guard:
+    """ASGI middleware that turns away what `allow` refuses."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with the refusal."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            allow(self._access, scope.get("method", WEBSOCKET), scope["path"], Headers(scope=scope))
+        except GlowplugError as error:
+            await _refuse(error, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(error: GlowplugError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+        return
+    await problem(error)(scope, receive, send)

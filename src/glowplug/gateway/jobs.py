@@ -1,0 +1,184 @@
+"""What callers do with jobs: submit, look, cancel, retry; and how long a queued one may have to wait."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from glowplug import artifact
+from glowplug.artifact import ArtifactStore
+from glowplug.clock import Clock
+from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge
+from glowplug.gateway.catalog import Catalog, budget_of, model_of
+from glowplug.gateway.ledger import Ledger, last_run_seconds
+from glowplug.gateway.policy import GatewayPolicy
+from glowplug.gateway.schemas import JobView, Links, Submit, job_view
+from glowplug.job import Attempt, Job, JobRequest, JobState, OutcomeKind
+from glowplug.readiness import MergedBoard
+from glowplug.store import Store, Submission
+
+RUNS_REMEMBERED = 50
+RUNS_TO_EARN = 3
+LONGEST_KEY = 200
+
+
+class RunTimes:
+    """How long the last runs of each task took."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RUNS_REMEMBERED))
+
+    def learn(self, job: Job) -> None:
+        """Remember a completed run."""
+        last: Attempt | None = job.attempts[-1] if job.attempts else None
+        seconds = last_run_seconds(job)
+        if last is not None and last.outcome is OutcomeKind.COMPLETED and seconds is not None:
+            self._seconds[job.task].append(seconds)
+
+    def median_seconds(self, task: str) -> float | None:
+        """Return the usual run time, None until enough runs were seen."""
+        known = self._seconds.get(task, ())
+        return statistics.median(known) if len(known) >= RUNS_TO_EARN else None
+
+
+def start_seconds(position: int, free: int, slots: int, run_seconds: float | None) -> float | None:
+    """Return when the job with `position` others ahead is likely to start; None while that is anybody's guess.
+
+    `free` of `slots` can take a job now; a busy slot is taken to be half through its run.
+    """
+    if position < free:
+        return 0.0
+    if slots <= 0 or run_seconds is None:
+        return None
+    waves = math.ceil((position + 1 - free) / slots)
+    return round((waves - 0.5) * run_seconds, 1)
+
+
+class Jobs:
+    """The callers' side of the jobs.
+
+    `free_slots` says how many jobs of a task the workers would take now; `has_room` whether there is disk for more;
+    `wanted` hears which model work was queued for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        catalog: Catalog,
+        artifacts: ArtifactStore,
+        board: MergedBoard,
+        clock: Clock,
+        policy: GatewayPolicy,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._catalog = catalog
+        self._artifacts = artifacts
+        self._board = board
+        self._clock = clock
+        self._policy = policy
+        self.links = Links(policy.public_url)
+        self.run_times = RunTimes()
+        self.free_slots: Callable[[str], int] = lambda task: 0
+        self.has_room: Callable[[], bool] = lambda: True
+        self.wanted: Callable[[str], None] = lambda model: None
+
+    async def submit(
+        self, wishes: Sequence[Submit], *, key: str | None = None, batch_id: str | None = None
+    ) -> list[Submission]:
+        """Queue all the jobs or none, once checked.
+
+        Raises:
+            InvalidInput, UnknownTask, TooLarge: a job is wrong; with several, the message says which.
+            IdempotencyMismatch: the key was used with another request.
+            DiskFull: there is no room for more work.
+        """
+        self._check_room()
+        if key is not None and not 0 < len(key) <= LONGEST_KEY:
+            raise InvalidInput(f"Idempotency-Key takes 1 to {LONGEST_KEY} characters")
+        requests = []
+        for number, wish in enumerate(wishes):
+            own_key = key if key is None or batch_id is None else f"{key}:{number}"
+            requests.append(await self._request(wish, own_key, batch_id))
+        submissions = await self._ledger.submit(requests)
+        for model in {model_of(wish.task) for wish in wishes}:
+            self.wanted(model)
+        return submissions
+
+    async def view(self, job: Job) -> JobView:
+        """Return the job's view, with its place in the queue."""
+        if job.state is not JobState.QUEUED:
+            return job_view(job, self.links)
+        position = await self._store.position(job.id)
+        if position is None:
+            return job_view(await self._store.job(job.id), self.links)
+        estimate = await self._estimate(job, position)
+        return job_view(job, self.links, position=position, estimated_start_seconds=estimate)
+
+    async def _estimate(self, job: Job, position: int) -> float | None:
+        if job.run_at > self._clock.now():
+            return None
+        free = self.free_slots(job.task)
+        if position < free:
+            return 0.0
+        usual = self.run_times.median_seconds(job.task)
+        depth = (await self._store.depths()).get(job.task)
+        running = depth.running if depth else 0
+        if free + running:
+            return start_seconds(position, free, free + running, usual)
+        return self._once_loaded(job, position, usual)
+
+    def _once_loaded(self, job: Job, position: int, usual: float | None) -> float | None:
+        model = self._board.snapshot().find(model_of(job.task))
+        if model is None or model.estimate is None or (position and usual is None):
+            return None
+        return round(model.estimate.p50_seconds + position * (usual or 0.0), 1)
+
+    def _check_room(self) -> None:
+        if not self.has_room():
+            raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
+
+    async def _request(self, wish: Submit, key: str | None, batch_id: str | None) -> JobRequest:
+        task = self._catalog.check(wish.task, wish.input)
+        await self._check_references(wish.input)
+        _check_time(wish.run_at)
+        return JobRequest(
+            task=wish.task,
+            input=wish.input,
+            owner=self._policy.owner,
+            key=key,
+            priority=wish.priority,
+            run_at=wish.run_at,
+            webhook=wish.webhook,
+            metadata=wish.metadata,
+            batch_id=batch_id,
+            budget=budget_of(task),
+        )
+
+    async def _check_references(self, value: Any) -> None:
+        for key in artifact.references(value):
+            try:
+                await self._artifacts.stat(artifact.checked_key(key))
+            except NotFound as error:
+                raise InvalidInput(
+                    f"there is no artifact {key[:80]!r}; upload it with PUT /v1/artifacts/NAME first", key=key[:200]
+                ) from error
+
+
+def check_size(wish_bytes: int, limits_bytes: int) -> None:
+    """Raise `TooLarge` for an input beyond the limit."""
+    if wish_bytes > limits_bytes:
+        raise TooLarge(
+            f"the input is larger than {limits_bytes} bytes; upload the data as an artifact and send its reference",
+            limit_bytes=limits_bytes,
+        )
+
+
+def _check_time(run_at: datetime | None) -> None:
+    if run_at is not None and run_at.utcoffset() is None:
+        raise InvalidInput("run_at needs a time zone, such as a final Z", fields=[{"path": "run_at"}])

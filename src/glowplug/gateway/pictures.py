@@ -1,0 +1,63 @@
+"""Readiness as the gateway sees it: the workers' pictures, read by pure functions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from glowplug.readiness import ComponentSnapshot, ErrorClass, Failure, Snapshot, State, Status
+from glowplug.readiness.component_snapshot import Timings
+from glowplug.store import WorkerRecord
+
+_WORDS = {State.READY: "ready", State.ERROR: "error", State.DRAINING: "draining"}
+_STATUSES = {"ready": Status.READY, "error": Status.ERROR, "draining": Status.DRAINING}
+
+
+def worker_status(picture: Snapshot) -> str:
+    """Return the registry's word for a worker that looks like this."""
+    return _WORDS.get(picture.state, "loading")
+
+
+def ready_models(picture: Snapshot) -> frozenset[str]:
+    """Return the models that may be sent work now; none while the worker drains."""
+    if picture.state is State.DRAINING:
+        return frozenset()
+    return frozenset(one.name for one in picture.components if one.status.can_serve)
+
+
+def sleeping_models(picture: Snapshot) -> frozenset[str]:
+    """Return the models that wait for an order to be loaded."""
+    idle = (Status.PENDING, Status.SLEEPING)
+    return frozenset(one.name for one in picture.components if one.status in idle)
+
+
+def failed_models(picture: Snapshot) -> frozenset[str]:
+    """Return the models whose load ended in an error."""
+    return frozenset(one.name for one in picture.components if one.status.is_failed)
+
+
+def load_seconds(picture: Snapshot) -> float | None:
+    """Return how long the slowest model took to load, None until one has."""
+    spent = [one.timings.load_time_ms for one in picture.components if one.timings.load_time_ms is not None]
+    return round(max(spent) / 1000, 3) if spent else None
+
+
+def leading_model(picture: Snapshot) -> str | None:
+    """Return the model that a worker is named after: the first required one, else the first."""
+    ordered = sorted(picture.components, key=lambda one: not one.required)
+    return ordered[0].name if ordered else None
+
+
+def noticed(record: WorkerRecord, taken_at: datetime) -> Snapshot:
+    """Return the picture of a service without a link, as its notices and probes draw it."""
+    if not record.model_name:
+        return Snapshot.of((), taken_at=taken_at)
+    load_seconds = record.load_time_seconds
+    component = ComponentSnapshot(
+        name=record.model_name,
+        status=_STATUSES.get(record.status, Status.LOADING),
+        model=record.model_name,
+        attempt=1,
+        timings=Timings(load_time_ms=None if load_seconds is None else load_seconds * 1000),
+        failure=Failure(record.error, ErrorClass.PERMANENT) if record.error else None,
+    )
+    return Snapshot.of((component,), taken_at=taken_at)

@@ -1,0 +1,90 @@
+"""What an operator decides about a gateway, as frozen groups of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KIB = 1024
+MIB = 1024 * KIB
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 24 * HOUR_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may call. `api_token` None leaves the API open, which is only for a socket bound to loopback.
+
+    `loopback` turns on the list of allowed host names, so that a web page cannot reach the gateway through a name of
+    its own. `open_paths` are path prefixes that need no token beside the probes.
+    """
+
+    worker_token: str
+    api_token: str | None = None
+    loopback: bool = True
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    open_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of anything is taken in at once."""
+
+    input_bytes: int = 256 * KIB
+    batch_jobs: int = 1000
+    batch_bytes: int = 16 * MIB
+    call_bytes: int = 32 * MIB
+    link_bytes: int = 64 * MIB
+    artifact_bytes: int = 4096 * MIB
+    page_jobs: int = 200
+    claim_wait_seconds: float = 30.0
+    prefer_wait_seconds: float = 120.0
+    call_seconds: float = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long ended jobs, uploads and the results of direct calls are kept."""
+
+    jobs_seconds: float = 30 * DAY_SECONDS
+    inputs_seconds: float = 30 * DAY_SECONDS
+    calls_seconds: float = DAY_SECONDS
+    stale_seconds: float = HOUR_SECONDS
+    workers_seconds: float = DAY_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often the gateway's duties take their turn."""
+
+    heartbeat_seconds: float = 15.0
+    reap_seconds: float = 1.0
+    reconcile_seconds: float = 5.0
+    age_seconds: float = 5.0
+    probe_seconds: float = 30.0
+    max_age_seconds: float = 300.0
+    probes_to_offline: int = 3
+    clean_seconds: float = HOUR_SECONDS
+    disk_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayPolicy:
+    """Everything an operator decides about a gateway.
+
+    `data_folder` is watched for room; below `min_free_bytes` nothing new is taken in. `public_url` goes before the
+    links in answers; empty leaves them relative.
+    """
+
+    access: Access
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    pace: Pace = Pace()
+    lease_seconds: float = 60.0
+    data_folder: Path | None = None
+    min_free_bytes: int = 256 * MIB
+    public_url: str = ""
+    presign_downloads: bool = False
+    version: str = "0"
+    owner: str = field(default="local")

@@ -1,0 +1,126 @@
+"""Errors as `application/problem+json` (RFC 9457): one shape for everything that goes wrong."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from glowplug.errors import BugError, GlowplugError, InvalidInput, NotReady
+from glowplug.events import emit
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+_STANDARD = frozenset({"type", "title", "status", "detail", "code", "retryable"})
+
+
+def problem_body(error: GlowplugError) -> dict[str, Any]:
+    """Return the problem document of an error: the standard members, then its data."""
+    data = {key: value for key, value in error.data.items() if key not in _STANDARD}
+    if isinstance(error, NotReady):
+        data["retry_after"] = retry_after(error)
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.message,
+        "code": error.code,
+        "retryable": error.retryable,
+        **data,
+    }
+
+
+def problem(error: GlowplugError) -> Response:
+    """Return the response for an error."""
+    headers = {}
+    if isinstance(error, NotReady):
+        headers["Retry-After"] = str(retry_after(error))
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = msgspec.json.encode(problem_body(error), enc_hook=str)
+    return Response(body, error.status, headers, MEDIA_TYPE)
+
+
+def retry_after(error: GlowplugError) -> int:
+    """Return when to ask again, in whole seconds from 1 to 30."""
+    said = error.data.get("retry_after")
+    seconds = said if isinstance(said, int | float) else RETRY_AFTER_SECONDS
+    return max(1, min(30, math.ceil(seconds)))
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer every error as a problem."""
+    app.add_exception_handler(GlowplugError, _on_ours)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+
+
+async def _on_ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GlowplugError)
+    if isinstance(error, BugError):
+        return internal(request.url.path, error)
+    return problem(error)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {"path": ".".join(str(part) for part in one["loc"]), "message": str(one["msg"])} for one in error.errors()
+    ]
+    first = fields[0] if fields else {"path": "", "message": "not valid"}
+    return problem(InvalidInput(f"{first['path']}: {first['message']}", fields=fields))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status_code).phrase,
+        "status": error.status_code,
+        "detail": f"{error.detail}: {request.method} {request.url.path}",
+        "code": HTTPStatus(error.status_code).name.lower(),
+        "retryable": False,
+    }
+    headers = dict(error.headers or {})
+    return Response(msgspec.json.encode(body), error.status_code, headers, MEDIA_TYPE)
+
+
+def internal(path: str, error: BaseException) -> Response:
+    """Report an error of ours, and return a response that tells nothing of our inside."""
+    emit("http.failed", path=path, error=f"{type(error).__name__}: {error}", exception=error)
+    return problem(BugError("something went wrong inside Glowplug; the server's log says what"))
+
+
+class Shield:
+    """ASGI middleware: an error that nobody handled becomes a problem, not a broken connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and answer what it raises."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # noqa: BLE001 - the last door: whatever it is, the caller gets an answer
+            response = internal(scope["path"], error)
+            if not started:
+                await response(scope, receive, send)

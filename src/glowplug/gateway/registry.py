@@ -1,0 +1,281 @@
+"""The registry: which workers there are, how they stand, and which of them may be sent what.
+
+Memory is what is asked, at once; the store gets what is durable, so that a restarted gateway forgets nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from glowplug.clock import Clock
+from glowplug.events import emit
+from glowplug.gateway import pictures
+from glowplug.gateway.policy import GatewayPolicy
+from glowplug.lifecycle import Startable
+from glowplug.link import Register
+from glowplug.readiness import MergedBoard, Snapshot
+from glowplug.store import Store, WorkerRecord
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One worker as this gateway knows it. `announced`: it has registered with this very process over the link.
+
+    `linked` says whether the picture is the worker's own or drawn from notices and probes.
+    """
+
+    record: WorkerRecord
+    seen: float
+    picture: Snapshot
+    linked: bool = False
+    announced: bool = False
+    sequence: int = -1
+    outstanding: int = 0
+    written: WorkerRecord | None = None
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def online(self) -> bool:
+        """Say whether it is thought to be there."""
+        return self.record.status != "offline"
+
+    @property
+    def ready_models(self) -> frozenset[str]:
+        """Return the models that it may be sent work for."""
+        return pictures.ready_models(self.picture) if self.online else frozenset()
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Return every model that it has, in whatever state."""
+        return frozenset((*self.record.models, *(one.name for one in self.picture.components)))
+
+
+class Registry(Startable):
+    """All workers by instance id, and `board`, their models joined.
+
+    `on_change` is called with the id after every change of what a worker may get.
+    """
+
+    def __init__(self, store: Store, clock: Clock, policy: GatewayPolicy) -> None:
+        self._store = store
+        self._clock = clock
+        self._policy = policy
+        self._entries: dict[str, Entry] = {}
+        self.board = MergedBoard(clock)
+        self.on_change: Callable[[str], None] = _ignore
+
+    async def _start(self) -> None:
+        for record in await self._store.workers():
+            unseen = max(0.0, (self._clock.now() - record.last_seen).total_seconds())
+            picture = Snapshot.from_dict(record.snapshot) if record.snapshot else None
+            entry = self._put(record, picture)
+            entry.seen, entry.written = self._clock.monotonic() - unseen, record
+
+    # What others ask.
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter([self._entries[name] for name in sorted(self._entries)])
+
+    def get(self, instance_id: str) -> Entry | None:
+        """Return a worker's entry, None for one never heard of."""
+        return self._entries.get(instance_id)
+
+    def knows(self, instance_id: str, incarnation: str) -> bool:
+        """Say whether exactly this process has announced itself to this gateway."""
+        entry = self._entries.get(instance_id)
+        return entry is not None and entry.announced and entry.record.incarnation == incarnation
+
+    def ready_models(self, instance_id: str) -> frozenset[str]:
+        """Return the models that a worker may be handed jobs for: only what it announced over the link itself."""
+        entry = self._entries.get(instance_id)
+        return entry.ready_models if entry is not None and entry.announced else frozenset()
+
+    def unfinished_models(self) -> frozenset[str]:
+        """Return the models that some worker has or is bringing up."""
+        return frozenset(name for entry in self if entry.online for name in entry.models)
+
+    def pick(self, model: str, *, without: Iterable[str] = ()) -> Entry | None:
+        """Return the ready worker with the fewest outstanding direct calls, None if there is none."""
+        able = [entry for entry in self if self._takes_calls(entry, model) and entry.record.instance_id not in without]
+        return min(able, key=lambda entry: entry.outstanding, default=None)
+
+    def _takes_calls(self, entry: Entry, model: str) -> bool:
+        reachable = entry.record.failed_probes < self._policy.pace.probes_to_offline
+        return bool(entry.record.url) and reachable and model in entry.ready_models
+
+    # What workers say.
+
+    async def register(self, message: Register) -> bool:
+        """Take in an announcement; say whether it is of a new incarnation. One that is late changes nothing."""
+        picture = Snapshot.from_dict(message.snapshot)
+        known = self._entries.get(message.instance_id)
+        fresh = known is None or known.record.incarnation != message.incarnation
+        if known is not None and known.announced and not fresh and message.sequence <= known.sequence:
+            self.seen(message.instance_id)
+            return False
+        record = WorkerRecord(
+            instance_id=message.instance_id,
+            incarnation=message.incarnation,
+            status=pictures.worker_status(picture),
+            last_seen=self._clock.now(),
+            url=message.url,
+            model_name=pictures.leading_model(picture),
+            load_time_seconds=pictures.load_seconds(picture),
+            error="; ".join(picture.errors) or None,
+            snapshot=message.snapshot,
+            models=tuple(info.name for info in message.models),
+        )
+        entry = self._put(record, picture)
+        entry.announced, entry.sequence, entry.seen = True, message.sequence, self._clock.monotonic()
+        if fresh:
+            emit("worker.registered", worker=record.instance_id, models=sorted(entry.models))
+        await self._told(entry)
+        return fresh
+
+    async def noticed(self, record: WorkerRecord) -> None:
+        """Take in a ready or error notice, also of a service that has no link; what it leaves out stays."""
+        known = self._entries.get(record.instance_id)
+        if known is not None:
+            record = replace(
+                known.record,
+                status=record.status,
+                last_seen=record.last_seen,
+                error=record.error,
+                failed_probes=0,
+                url=record.url or known.record.url,
+                model_name=record.model_name or known.record.model_name,
+                load_time_seconds=_first(record.load_time_seconds, known.record.load_time_seconds),
+            )
+        entry = self._put(record, known.picture if known is not None and known.linked else None)
+        entry.seen = self._clock.monotonic()
+        await self._told(entry)
+
+    def seen(self, instance_id: str) -> None:
+        """Note a sign of life; one that was given up on comes back as what it last said it was."""
+        entry = self._entries.get(instance_id)
+        if entry is None:
+            return
+        entry.seen = self._clock.monotonic()
+        entry.record = replace(entry.record, last_seen=self._clock.now())
+        if not entry.online and entry.announced:
+            self._put(replace(entry.record, status=pictures.worker_status(entry.picture)), entry.picture)
+            self._changed(instance_id)
+
+    async def probed(self, instance_id: str, found: WorkerRecord | None) -> None:
+        """Take in what a probe found, None for a failed one; enough failures in a row make a worker offline."""
+        entry = self._entries.get(instance_id)
+        if entry is None:
+            return
+        if found is None:
+            await self._probe_failed(entry)
+            return
+        self.seen(instance_id)
+        # A picture that came over the link is newer than any probe's.
+        record = replace(entry.record, failed_probes=0) if entry.linked else found
+        await self._told(self._put(record, entry.picture if entry.linked else None))
+
+    async def leave(self, instance_id: str, error: str) -> None:
+        """Take a worker for gone, at once: its process is known to have ended."""
+        entry = self._entries.get(instance_id)
+        if entry is None:
+            return
+        entry.announced = False
+        await self._told(self._put(replace(entry.record, status="offline", error=error), entry.picture))
+
+    async def age(self) -> None:
+        """Make those offline that were not seen for too long, forget those long gone, and keep what was seen."""
+        now, pace = self._clock.monotonic(), self._policy.pace
+        for entry in self:
+            unseen = now - entry.seen
+            if not entry.online and unseen > self._policy.retention.workers_seconds:
+                del self._entries[entry.record.instance_id]
+                await self._store.forget_worker(entry.record.instance_id)
+            elif entry.online and unseen > pace.max_age_seconds:
+                await self._told(self._put(replace(entry.record, status="offline"), entry.picture))
+            elif (entry.record.last_seen - _written_at(entry)).total_seconds() > pace.max_age_seconds / 5:
+                entry.written = None
+                await self._write(entry)
+
+    async def _probe_failed(self, entry: Entry) -> None:
+        failed = entry.record.failed_probes + 1
+        record = replace(entry.record, failed_probes=failed)
+        # A worker that is heard on the link lives, whatever its own port says; it only gets no direct calls.
+        heard = entry.announced and self._clock.monotonic() - entry.seen < self._policy.pace.probe_seconds * 2
+        if failed >= self._policy.pace.probes_to_offline and not heard:
+            record = replace(record, status="offline")
+        await self._told(self._put(record, entry.picture))
+
+    # How it is kept.
+
+    def _put(self, record: WorkerRecord, picture: Snapshot | None) -> Entry:
+        shown = picture or pictures.noticed(record, self._clock.now())
+        entry = self._entries.get(record.instance_id)
+        previous = entry.record.status if entry else ""
+        if entry is None:
+            entry = self._entries[record.instance_id] = Entry(record, self._clock.monotonic(), shown)
+        entry.record, entry.picture, entry.linked = record, shown, picture is not None
+        if entry.online:
+            self.board.report(record.instance_id, shown)
+        else:
+            self.board.forget(record.instance_id)
+        if previous != record.status:
+            emit("worker.status", worker=record.instance_id, status=record.status, previous=previous)
+        return entry
+
+    async def _told(self, entry: Entry) -> None:
+        self._changed(entry.record.instance_id)
+        await self._write(entry)
+
+    def _changed(self, instance_id: str) -> None:
+        self.on_change(instance_id)
+
+    async def _write(self, entry: Entry) -> None:
+        async with entry.writing:
+            record = entry.record
+            if entry.written is None or _durable(entry.written) != _durable(record):
+                await self._store.save_worker(record)
+                entry.written = record
+
+
+def status_body(registry: Registry) -> dict[str, Any]:
+    """Return the body of `/api/internal/ai-services/status`."""
+    services = [
+        {
+            "instanceId": record.instance_id,
+            "status": record.status,
+            "lastSeen": iso_z(record.last_seen),
+            "modelName": record.model_name,
+            "loadTime": record.load_time_seconds,
+            "error": record.error,
+            "url": record.url,
+        }
+        for record in (entry.record for entry in registry)
+    ]
+    return {"services": services, "ready_count": sum(service["status"] == "ready" for service in services)}
+
+
+def iso_z(moment: datetime) -> str:
+    """Return a moment as browsers write it: UTC, milliseconds, a final Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _durable(record: WorkerRecord) -> WorkerRecord:
+    return replace(record, last_seen=_NEVER, snapshot={}, failed_probes=0)
+
+
+def _written_at(entry: Entry) -> datetime:
+    return entry.written.last_seen if entry.written is not None else _NEVER
+
+
+def _first(new: float | None, old: float | None) -> float | None:
+    return old if new is None else new
+
+
+def _ignore(instance_id: str) -> None:
+    del instance_id

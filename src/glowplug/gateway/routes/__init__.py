@@ -1,0 +1,1 @@
+"""The gateway's routes, one noun a file; they decode, call and encode, and decide nothing."""

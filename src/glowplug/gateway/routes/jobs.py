@@ -1,0 +1,92 @@
+"""Routes of jobs: submit, look, list, cancel, retry, and follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from glowplug.errors import InvalidInput
+from glowplug.gateway import bodies
+from glowplug.gateway.documents import described
+from glowplug.gateway.jobs import check_size
+from glowplug.gateway.schemas import JobList, JobView, Submit
+from glowplug.gateway.service import Gateway
+from glowplug.job import JobState
+from glowplug.store import JobFilter
+
+KEY_HEADER = "idempotency-key"
+ENVELOPE_BYTES = 64 * 1024
+_submit = msgspec.json.Decoder(Submit)
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """Return the routes of jobs."""
+    routes = APIRouter(tags=["jobs"])
+    jobs, ledger, store, limits = gateway.jobs, gateway.ledger, gateway.parts.store, gateway.policy.limits
+
+    @routes.post("/v1/jobs", status_code=202, **described(Submit, {202: JobView, 200: JobView}))
+    async def submit(request: Request) -> Response:
+        """Queue a job. With `Prefer: wait=N` the answer waits up to N seconds for its end (200)."""
+        hint = "; upload the data as an artifact and send its reference"
+        body = await bodies.read(request, limits.input_bytes + ENVELOPE_BYTES, hint)
+        wish = bodies.decode(_submit, body)
+        wait = bodies.preferred_wait_seconds(request, limits.prefer_wait_seconds)
+        if len(body) > limits.input_bytes:
+            check_size(len(msgspec.json.encode(wish.input)), limits.input_bytes)
+        job = (await jobs.submit([wish], key=request.headers.get(KEY_HEADER)))[0].job
+        if wait > 0 and not job.done:
+            job = await gateway.feed.done(job.id, timeout_seconds=wait)
+        view = await jobs.view(job)
+        return bodies.answer(view, 200 if job.done and wait else 202, {"Location": view.urls.get})
+
+    @routes.get("/v1/jobs", **described(None, {200: JobList}, query=("state", "task", "batch", "cursor", "limit")))
+    async def listing(request: Request) -> Response:
+        """List jobs, newest first; `state` may be given several times or with commas."""
+        query = request.query_params
+        page = await store.jobs(_filter(request), cursor=query.get("cursor"), limit=_limit(request, limits.page_jobs))
+        return bodies.answer(JobList([await jobs.view(job) for job in page.jobs], page.next_cursor))
+
+    @routes.get("/v1/jobs/{job_id}", **described(None, {200: JobView}))
+    async def get(job_id: str) -> Response:
+        """Return a job."""
+        return bodies.answer(await jobs.view(await store.job(job_id)))
+
+    @routes.post("/v1/jobs/{job_id}/cancel", status_code=202, **described(None, {202: JobView}))
+    async def cancel(job_id: str) -> Response:
+        """Ask a job to stop: a queued one is canceled at once, a running one as soon as its worker hears of it."""
+        return bodies.answer(await jobs.view(await ledger.cancel(job_id)), 202)
+
+    @routes.post("/v1/jobs/{job_id}/retry", status_code=202, **described(None, {202: JobView}))
+    async def retry(job_id: str) -> Response:
+        """Queue a failed or canceled job again."""
+        return bodies.answer(await jobs.view(await ledger.retry(job_id)), 202)
+
+    return routes
+
+
+def _filter(request: Request) -> JobFilter:
+    query = request.query_params
+    words = [word for value in query.getlist("state") for word in value.split(",") if word]
+    return JobFilter(
+        states=tuple(_state(word) for word in words) or None,
+        task=query.get("task"),
+        batch_id=query.get("batch"),
+    )
+
+
+def _state(word: str) -> JobState:
+    try:
+        return JobState(word)
+    except ValueError as error:
+        known = ", ".join(JobState)
+        raise InvalidInput(f"no job state {word[:40]!r}; there are {known}", fields=[{"path": "state"}]) from error
+
+
+def _limit(request: Request, most: int) -> int:
+    value: Any = request.query_params.get("limit", "50")
+    if not value.isdecimal() or not 0 < int(value) <= most:
+        raise InvalidInput(f"limit takes a number from 1 to {most}", fields=[{"path": "limit"}])
+    return int(value)

@@ -1,0 +1,334 @@
+"""The shapes of the API: what callers send and what they get, and the views that make the one from our nouns.
+
+They are msgspec structs: fast on the wire, strict on the way in, and the source of the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from glowplug.artifact import Artifact
+from glowplug.gateway.ledger import last_run_seconds
+from glowplug.job import Attempt, Failure, Job, JobEvent, Progress
+from glowplug.store import ModelInfo, TaskInfo, WorkerRecord
+
+
+class Submit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A job to queue."""
+
+    task: str
+    input: dict[str, Any] = {}
+    priority: int = 0
+    webhook: str | None = None
+    metadata: dict[str, Any] = {}
+    run_at: datetime | None = None
+
+
+class SubmitBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Jobs to queue together: all or none."""
+
+    jobs: list[Submit]
+
+
+class ErrorView(msgspec.Struct, frozen=True):
+    """Why an attempt or a job failed."""
+
+    code: str
+    message: str
+    retryable: bool
+    details: Mapping[str, Any] = {}
+
+
+class AttemptView(msgspec.Struct, frozen=True):
+    """One run of a job."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    seconds: float | None
+    outcome: str | None
+    error: ErrorView | None
+
+
+class ProgressView(msgspec.Struct, frozen=True):
+    """How far the running attempt is."""
+
+    done: float
+    total: float | None
+    percent: float | None
+    note: str
+    preview: str | None
+
+
+class ArtifactView(msgspec.Struct, frozen=True):
+    """A stored file: `uri` is the reference that stays, `url` is where its bytes are."""
+
+    uri: str
+    key: str
+    name: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+    url: str
+
+
+class JobUrls(msgspec.Struct, frozen=True):
+    """Where to go on from a job."""
+
+    get: str
+    events: str
+    logs: str
+    cancel: str
+    retry: str
+    web: str
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as callers see it. `position` counts the jobs ahead in the queue, 0 being next."""
+
+    id: str
+    task: str
+    state: str
+    done: bool
+    input: Mapping[str, Any]
+    owner: str
+    priority: int
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    run_seconds: float | None
+    attempt: int
+    attempts: list[AttemptView]
+    progress: ProgressView | None
+    position: int | None
+    estimated_start_seconds: float | None
+    result: Any
+    artifacts: list[ArtifactView]
+    error: ErrorView | None
+    metadata: Mapping[str, Any]
+    batch_id: str | None
+    cancel_requested: bool
+    last_seq: int
+    urls: JobUrls
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobView]
+    next_cursor: str | None
+
+
+class BatchView(msgspec.Struct, frozen=True):
+    """The jobs of a batch in the order in which they were sent, and whether all of them are done."""
+
+    batch_id: str
+    done: bool
+    jobs: list[JobView]
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """One event of a job's log."""
+
+    seq: int
+    type: str
+    at: datetime
+    data: Mapping[str, Any]
+
+
+class TaskView(msgspec.Struct, frozen=True):
+    """A task with its schemas."""
+
+    name: str
+    summary: str
+    model: str
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any]
+    example: Mapping[str, Any] | None
+    batch: int
+    streams: bool
+
+
+class TaskList(msgspec.Struct, frozen=True):
+    """Every task that is known here."""
+
+    tasks: list[TaskView]
+
+
+class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A model over all workers. `state` is a component's status, or `offline` when no worker has it."""
+
+    name: str
+    version: str | None
+    ready: bool
+    state: str
+    progress: float
+    estimated_seconds: int | None
+    error: str | None
+    workers: list[str]
+    tasks: list[str]
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """Every model that is known here."""
+
+    models: list[ModelView]
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as the registry knows it."""
+
+    instance_id: str
+    status: str
+    last_seen: datetime
+    url: str | None
+    models: list[str]
+    load_time_seconds: float | None
+    error: str | None
+    outstanding: int
+
+
+class WorkerList(msgspec.Struct, frozen=True):
+    """Every worker that is known here."""
+
+    workers: list[WorkerView]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What every error looks like (RFC 9457); more members may follow."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+
+
+class Links:
+    """Builds the links in answers; `base` goes before each, empty for relative ones."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base.rstrip("/")
+
+    def artifact(self, key: str) -> str:
+        """Return where an artifact's bytes are."""
+        return f"{self._base}/v1/artifacts/{quote(key)}"
+
+    def job(self, job_id: str) -> JobUrls:
+        """Return where to go on from a job."""
+        own = f"{self._base}/v1/jobs/{job_id}"
+        return JobUrls(
+            own, f"{own}/events", f"{own}/logs", f"{own}/cancel", f"{own}/retry", f"{self._base}/jobs/{job_id}"
+        )
+
+
+def artifact_view(artifact: Artifact, links: Links) -> ArtifactView:
+    """Return the view of an artifact."""
+    return ArtifactView(
+        artifact.uri,
+        artifact.key,
+        artifact.name,
+        artifact.size_bytes,
+        artifact.sha256,
+        artifact.media_type,
+        links.artifact(artifact.key),
+    )
+
+
+def job_view(
+    job: Job, links: Links, *, position: int | None = None, estimated_start_seconds: float | None = None
+) -> JobView:
+    """Return the view of a job."""
+    return JobView(
+        id=job.id,
+        task=job.task,
+        state=job.state.value,
+        done=job.done,
+        input=job.input,
+        owner=job.owner,
+        priority=job.priority,
+        created_at=job.created_at,
+        run_at=job.run_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        run_seconds=last_run_seconds(job),
+        attempt=job.attempt,
+        attempts=[_attempt_view(attempt) for attempt in job.attempts],
+        progress=_progress_view(job.progress),
+        position=position,
+        estimated_start_seconds=estimated_start_seconds,
+        result=job.result,
+        artifacts=[artifact_view(artifact, links) for artifact in job.artifacts],
+        error=_error_view(job.failure),
+        metadata=job.metadata,
+        batch_id=job.batch_id,
+        cancel_requested=job.cancel_requested_at is not None,
+        last_seq=job.last_seq,
+        urls=links.job(job.id),
+    )
+
+
+def event_view(event: JobEvent) -> EventView:
+    """Return the view of an event."""
+    return EventView(event.seq, event.type, event.at, event.data)
+
+
+def task_view(task: TaskInfo, model: ModelInfo) -> TaskView:
+    """Return the view of a task."""
+    return TaskView(
+        task.name,
+        task.summary,
+        model.name,
+        task.input_schema,
+        task.output_schema,
+        task.example,
+        task.batch,
+        task.streams,
+    )
+
+
+def worker_view(record: WorkerRecord, models: frozenset[str], outstanding: int) -> WorkerView:
+    """Return the view of a worker."""
+    return WorkerView(
+        instance_id=record.instance_id,
+        status=record.status,
+        last_seen=record.last_seen,
+        url=record.url,
+        models=sorted(models),
+        load_time_seconds=record.load_time_seconds,
+        error=record.error,
+        outstanding=outstanding,
+    )
+
+
+def _attempt_view(attempt: Attempt) -> AttemptView:
+    seconds = None if attempt.ended_at is None else (attempt.ended_at - attempt.started_at).total_seconds()
+    return AttemptView(
+        attempt.number,
+        attempt.worker_id,
+        attempt.started_at,
+        attempt.ended_at,
+        seconds,
+        attempt.outcome.value if attempt.outcome else None,
+        _error_view(attempt.failure),
+    )
+
+
+def _error_view(failure: Failure | None) -> ErrorView | None:
+    if failure is None:
+        return None
+    return ErrorView(failure.code, failure.message, failure.retryable, failure.details)
+
+
+def _progress_view(progress: Progress | None) -> ProgressView | None:
+    if progress is None:
+        return None
+    return ProgressView(progress.done, progress.total, progress.percent, progress.note, progress.preview)

@@ -1,0 +1,101 @@
+"""Seats: a worker's place at the desk, with its pending orders and the one claim of it that counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from glowplug.job import Job
+from glowplug.link import Order, OrderKind
+from glowplug.store import Want
+
+
+class Turn:
+    """One waiting claim; the newest of a worker counts, those before it are over."""
+
+    def __init__(self) -> None:
+        self._over = False
+        self.bell = asyncio.Event()
+
+    def is_over(self) -> bool:
+        """Say whether the claim must answer with nothing."""
+        return self._over
+
+    def end(self) -> None:
+        """Let the claim return with nothing, now."""
+        self._over = True
+        self.bell.set()
+
+
+class Seat:
+    """A worker's place at the desk.
+
+    `claiming` lets one claim of the worker look into the store at a time. `undelivered` are jobs that were claimed
+    for a claim which was over before it could answer: the next one takes them, or they are released.
+    """
+
+    def __init__(self) -> None:
+        self.claiming = asyncio.Lock()
+        self.undelivered: list[Job] = []
+        self.wants: tuple[Want, ...] = ()
+        self._orders: dict[Order, None] = {}
+        self._turn: Turn | None = None
+
+    def open_turn(self) -> Turn:
+        """Begin a claim; the one before is over."""
+        if self._turn is not None:
+            self._turn.end()
+        self._turn = Turn()
+        return self._turn
+
+    def close_turn(self, turn: Turn) -> bool:
+        """End a claim; say whether it was the newest."""
+        turn.end()
+        if self._turn is not turn:
+            return False
+        self._turn = None
+        self.wants = ()
+        return True
+
+    def wake(self) -> None:
+        """Let the waiting claim look again."""
+        if self._turn is not None:
+            self._turn.bell.set()
+
+    def dismiss(self) -> None:
+        """End the waiting claim: the worker is gone, or the gateway is closing."""
+        if self._turn is not None:
+            self._turn.end()
+
+    def order(self, orders: Iterable[Order]) -> None:
+        """Give orders, delivered by the next answer; the same one twice is one."""
+        self._orders.update(dict.fromkeys(orders))
+        self.wake()
+
+    def take_orders(self) -> tuple[Order, ...]:
+        """Hand the pending orders out."""
+        orders, self._orders = tuple(self._orders), {}
+        return orders
+
+    def forget_orders(self, kind: OrderKind, target: str) -> None:
+        """Drop an order that has become pointless."""
+        self._orders.pop(Order(kind, target), None)
+
+    def free_slots(self, task: str) -> int:
+        """Return how many jobs of `task` the waiting claim would take."""
+        return sum(want.slots for want in self.wants if task in want.tasks)
+
+
+def fitting(jobs: Sequence[Job], wants: Sequence[Want]) -> tuple[list[Job], list[Job]]:
+    """Split jobs into those that `wants` have room for and the rest."""
+    room = {number: want.slots for number, want in enumerate(wants)}
+    fit: list[Job] = []
+    rest: list[Job] = []
+    for job in jobs:
+        place = next((n for n, want in enumerate(wants) if job.task in want.tasks and room[n] > 0), None)
+        if place is None:
+            rest.append(job)
+        else:
+            room[place] -= 1
+            fit.append(job)
+    return fit, rest

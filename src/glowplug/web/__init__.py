@@ -1,0 +1,1 @@
+"""Routes over a readiness board, for any ASGI application: they see the ground floor alone."""
