@@ -111,9 +111,10 @@ class AsyncClient:
             async for kind, data in events:
                 if kind == "error":
                     raise told_error(msgspec.json.decode(data, type=dict[str, Any]))
-                if kind == "end":
+                if kind == "done":
                     return
                 yield msgspec.json.decode(data)
+        raise Unreachable(f"the stream of {task} broke off before its end")
 
     async def submit(
         self,

@@ -138,9 +138,12 @@ class Exchange:
             await answer.aclose()
 
     async def events(self, ask: Ask) -> AsyncGenerator[tuple[str, str], None]:
-        """Yield type and data of the server's events, from one connection."""
-        ask = replace(ask, headers={**ask.headers, "Accept": "text/event-stream"})
-        async with self.stream(replace(ask, timeout_seconds=STREAM_SILENCE_SECONDS)) as answer:
+        """Yield type and data of the server's events, from one connection; none if it says that there are none."""
+        silence = ask.timeout_seconds or STREAM_SILENCE_SECONDS
+        ask = replace(ask, headers={**ask.headers, "Accept": "text/event-stream"}, timeout_seconds=silence)
+        async with self.stream(ask) as answer:
+            if answer.status_code == httpx.codes.NO_CONTENT:
+                return
             source = EventSource(answer)
             with _translated(answer.request):
                 async for event in source.aiter_sse():
