@@ -19,7 +19,8 @@ from glowplug import events
 from glowplug.artifact import SCHEME, ArtifactStore, references
 from glowplug.errors import GlowplugError, InvalidInput, NotFound, NotReady
 from glowplug.job import OutcomeKind
-from glowplug.process.host import Call, CallEnd, Host
+from glowplug.process.call import Call, CallEnd
+from glowplug.process.host import Host
 from glowplug.runtime.admission import Admission
 from glowplug.runtime.asgi import (
     Application,

@@ -7,7 +7,7 @@ from pathlib import Path
 from glowplug.artifact import Artifact
 from glowplug.errors import Draining, GlowplugError, ModelCrashed, TaskFailed
 from glowplug.job import Note, OutcomeKind
-from glowplug.process.host import CallEnd
+from glowplug.process.call import CallEnd
 from glowplug.runtime.asgi import EventStream, Send, answer
 from glowplug.runtime.problem import problem
 from glowplug.runtime.uploads import Put, Uploads
@@ -59,6 +59,4 @@ def error_of(end: CallEnd) -> GlowplugError:
         return Draining("the worker is leaving; call again to reach another one", retry_after=1)
     if end.kind is OutcomeKind.DISPLACED:
         return ModelCrashed("another call ended the model's process; call again when it is ready")
-    if end.error is not None:
-        return end.error
-    return TaskFailed(f"the call ended as {end.kind.value}")
+    return end.error or TaskFailed(f"the call ended as {end.kind.value}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from glowplug.artifact import SCHEME, Artifact, ArtifactStore, checked_key
 from glowplug.errors import Conflict, Corrupt, InvalidInput, NotFound
 from glowplug.job import Checkpoint
+from glowplug.lifecycle import in_thread
 from glowplug.runtime.scratch import write_chunks
 from glowplug.store import ModelInfo, TaskInfo
 
@@ -68,7 +68,7 @@ async def fetch_checkpoint(artifacts: ArtifactStore, checkpoint: Checkpoint, fol
     target = folder / f"resume-{checkpoint.step}"
     try:
         await write_chunks(target, artifacts.read(checkpoint.artifact.key))
-        await asyncio.to_thread(_verify, target, checkpoint.artifact)
+        await in_thread(None, _verify, target, checkpoint.artifact)
     except (NotFound, Corrupt) as error:
         return Resumption(reason=f"the checkpoint of step {checkpoint.step} cannot be used: {error.message}")
     return Resumption(checkpoint.step, target)

@@ -60,6 +60,16 @@ class Intake:
         self._not_before = 0.0
         self._answer_lost = False
         self._parking = False
+        self._open = False
+
+    def open(self) -> None:
+        """Begin to claim, or go on: the gateway knows this worker."""
+        self._open = True
+        self._bell.ring()
+
+    def shut(self) -> None:
+        """Claim no more until `open`: the gateway does not know this worker, and would answer at once with nothing."""
+        self._open = False
 
     def ring(self) -> None:
         """Say that what can be taken may have changed."""
@@ -77,8 +87,8 @@ class Intake:
     async def _step(self) -> None:
         self._collect()
         pause = self._not_before - self._station.clock.monotonic()
-        if pause > 0:
-            await self._bell.wait(pause)
+        if not self._open or pause > 0:
+            await self._bell.wait(pause if self._open else None)
             return
         wants = self._calls.wants()
         if not self._out and not wants and not self._parking:

@@ -15,7 +15,8 @@ from glowplug.clock import Clock
 from glowplug.errors import GlowplugError
 from glowplug.job import Checkpoint, Note, Outcome, OutcomeKind
 from glowplug.link import Grant
-from glowplug.process.host import Call, Host
+from glowplug.process.call import Call
+from glowplug.process.host import Host
 from glowplug.runtime.backoff import Backoff, until_reached
 from glowplug.runtime.inputs import Resumption, fetch_checkpoint, fetch_inputs, file_keys, is_worth_resuming
 from glowplug.runtime.outcomes import failed, outcome_of

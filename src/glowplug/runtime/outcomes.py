@@ -9,7 +9,7 @@ import msgspec
 from glowplug.artifact import Artifact
 from glowplug.errors import GlowplugError, NotReady, TaskFailed, UserError
 from glowplug.job import Failure, Outcome, OutcomeKind
-from glowplug.process.host import CallEnd
+from glowplug.process.call import CallEnd
 
 
 def failure_of(error: GlowplugError) -> Failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import shutil
@@ -10,19 +9,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from glowplug.errors import DiskFull, GlowplugError, RemoteError
-
-CHUNK_BYTES = 1024 * 1024
+from glowplug.lifecycle import in_thread
 
 
 async def remove(folder: Path) -> None:
     """Remove a folder with all it holds; an absent one is fine."""
-    if os.path.lexists(folder):
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    if os.path.lexists(folder):  # noqa: ASYNC240 - mostly there is none, and to ask is cheaper than a thread
+        await in_thread(None, shutil.rmtree, folder, ignore_errors=True)
 
 
 async def sweep(root: Path) -> None:
     """Make `root` and remove what an earlier process left in it."""
-    await asyncio.to_thread(_sweep, root)
+    await in_thread(None, _sweep, root)
 
 
 def _sweep(root: Path) -> None:
@@ -37,23 +35,13 @@ def _sweep(root: Path) -> None:
         raise disk_error(error, root) from error
 
 
-async def read_chunks(path: Path) -> AsyncIterator[bytes]:
-    """Yield a local file in pieces."""
-    try:
-        with await asyncio.to_thread(path.open, "rb") as stream:
-            while chunk := await asyncio.to_thread(stream.read, CHUNK_BYTES):
-                yield chunk
-    except OSError as error:
-        raise disk_error(error, path) from error
-
-
 async def write_chunks(path: Path, chunks: AsyncIterator[bytes]) -> None:
     """Write the pieces to a local file; its folder is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with await asyncio.to_thread(path.open, "wb") as stream:
+        with await in_thread(None, path.open, "wb") as stream:
             async for chunk in chunks:
-                await asyncio.to_thread(stream.write, chunk)
+                await in_thread(None, stream.write, chunk)
     except OSError as error:
         raise disk_error(error, path) from error
 

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from glowplug.artifact import Artifact, ArtifactStore
+from glowplug.artifact import Artifact, ArtifactStore, FileChunks
 from glowplug.clock import Clock
 from glowplug.errors import LeaseLost
 from glowplug.runtime.backoff import Backoff, until_reached
-from glowplug.runtime.scratch import read_chunks
+from glowplug.runtime.scratch import disk_error
 
 Put = Callable[[Artifact, Path], Awaitable[Artifact]]
 
@@ -20,7 +20,10 @@ def put_once(artifacts: ArtifactStore) -> Put:
     """Return a put that tries once: for a caller who waits."""
 
     async def put(artifact: Artifact, path: Path) -> Artifact:
-        return await artifacts.put(artifact.key, read_chunks(path), media_type=artifact.media_type)
+        try:
+            return await artifacts.put(artifact.key, FileChunks(path), media_type=artifact.media_type)
+        except OSError as error:
+            raise disk_error(error, path) from error
 
     return put
 

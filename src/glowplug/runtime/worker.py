@@ -175,6 +175,7 @@ class Worker(Startable):
 
     def _registered(self, registered: Registered) -> None:
         self._leases.lease_seconds = registered.lease_seconds
+        self._intake.open()
         self._obey(registered.orders)
 
     def _obey(self, orders: tuple[Order, ...]) -> None:
@@ -182,6 +183,7 @@ class Worker(Startable):
             if order.kind is OrderKind.CANCEL:
                 self._runs.cancel_job(order.target)
             elif order.kind is OrderKind.REGISTER:
+                self._intake.shut()
                 self._announcer.push()
             else:
                 self._loop_once(self.drain("order") if order.kind is OrderKind.DRAIN else self._load(order.target))
