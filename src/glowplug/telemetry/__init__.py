@@ -10,8 +10,10 @@ from glowplug.telemetry.readings import (
 )
 from glowplug.telemetry.redaction import Redaction
 from glowplug.telemetry.sink import LogFormat, Telemetry, log_format
+from glowplug.telemetry.transitions import BoardEvents
 
 __all__ = [
+    "BoardEvents",
     "GaugeSpec",
     "LogFormat",
     "Reading",

@@ -31,7 +31,7 @@ class Meters:
     """A registry of its own, so that two of them can live in one process."""
 
     def __init__(self, sources: list[Source], version: str) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._by_event: dict[str, list[tuple[MetricSpec, Meter]]] = {}
         for spec in METRICS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from glowplug import __version__
 from glowplug.events import EventSpec, Sink, set_sink
-from glowplug.settings import LogSettings
+from glowplug.lifecycle import Startable
 from glowplug.telemetry.readings import Source
 from glowplug.telemetry.redaction import Redaction
 
@@ -27,22 +28,30 @@ MAX_HELD_EVENTS = 1000
 LogFormat = Literal["pretty", "logfmt", "json"]
 
 
-def log_format(settings: LogSettings, stream: TextIO) -> LogFormat:
+def log_format(form: LogFormat | Literal["auto"], stream: TextIO) -> LogFormat:
     """Return the format that `auto` stands for on this stream, or the one that is set."""
-    if settings.format != "auto":
-        return settings.format
+    if form != "auto":
+        return form
     return "pretty" if stream.isatty() else "logfmt"
 
 
-class Telemetry:
+class Telemetry(Startable):
     """Logs every event and counts what the catalogue of metrics names.
 
-    `install` makes it the sink, `open` brings the libraries in (some 150 ms: call it once the port answers, in a
-    thread), `close` writes what is still held and puts the former sink back. `secrets` are never shown.
+    `install` makes it the sink, which may be done long before `start`; `start` brings the libraries in, some 150 ms in
+    a thread; `stop` writes what is still held and puts the former sink back. `secrets` are never shown.
     """
 
-    def __init__(self, settings: LogSettings, *, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        level: Literal["debug", "info", "warning", "error"] = "info",
+        form: LogFormat | Literal["auto"] = "auto",
+        *,
+        stream: TextIO | None = None,
+        secrets: Iterable[str] = (),
+    ) -> None:
+        self._level = level
+        self._form = form
         self._stream = stream or sys.stderr
         self._redaction = Redaction(secrets)
         self._sources: list[Source] = []
@@ -55,11 +64,19 @@ class Telemetry:
 
     def install(self) -> None:
         """Receive every event from now on."""
-        self._former = set_sink(self.sink)
+        if self._former is None:
+            self._former = set_sink(self.sink)
 
     def add_source(self, source: Source) -> None:
         """Ask `source` for gauges whenever the metrics are read."""
         self._sources.append(source)
+
+    async def _start(self) -> None:
+        self.install()
+        await asyncio.to_thread(self.open)
+
+    async def _stop(self) -> None:
+        self.close()
 
     def open(self) -> None:
         """Import the libraries and deliver what was held. Safe twice, and in any thread."""
@@ -69,10 +86,10 @@ class Telemetry:
             from glowplug.telemetry.lines import Bridge, Lines
             from glowplug.telemetry.meters import Meters
 
-            form = log_format(self._settings, self._stream)
+            form = log_format(self._form, self._stream)
             colors = form == "pretty" and "NO_COLOR" not in os.environ
             self._meters = Meters(self._sources, __version__)
-            self._lines = Lines(self._stream, form, self._settings.level, colors=colors)
+            self._lines = Lines(self._stream, form, self._level, colors=colors)
             self._bridge = Bridge(self._write)
             logging.getLogger().addHandler(self._bridge)
             while self._held:
