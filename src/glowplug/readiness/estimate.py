@@ -140,13 +140,13 @@ def together(running: Iterable[Estimate | None], waiting: Iterable[Estimate | No
 
 
 def _first_load(plan: Plan, standing: Standing) -> Estimate | None:
-    live, fraction = _live(standing), standing.progress.fraction
-    if live is None or fraction is None or not 0 < fraction < 1:
+    progress, rate, live = standing.progress, standing.rate, _live(standing)
+    if rate is None or live is None or not progress.total or progress.done >= progress.total:
         return None
-    here = plan.find(standing.progress.stage)
-    whole = live.mean / (1 - fraction)
+    here = plan.find(progress.stage)
+    whole = progress.total / rate.per_second
     scale = whole / (here.seconds if here else plan.seconds * UNKNOWN_SHARE)
-    rest = plan.after(standing.progress.stage, standing.spent)
+    rest = plan.after(progress.stage, standing.spent)
     ahead = [_lognormal(math.log(known.seconds * scale), NEW_STAGE_SIGMA) for known in rest]
     return _band(live, *ahead)
 
@@ -156,8 +156,8 @@ def _live(standing: Standing) -> _Left | None:
     progress, rate = standing.progress, standing.rate
     if rate is None or not progress.total:
         return None
-    left = max(0.0, progress.total - progress.done) / rate.per_second
-    return _lognormal(math.log(left), rate.sigma) if left else _Left(0.0, 0.0)
+    left = (progress.total - progress.done) / rate.per_second - rate.silent_seconds
+    return _lognormal(math.log(left), rate.sigma) if left > 0 else _Left(0.0, 0.0)
 
 
 def _pace(plan: Plan, spent: Mapping[str, float]) -> _Pace:

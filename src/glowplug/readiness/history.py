@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -41,10 +42,16 @@ class History:
     def from_dict(data: Mapping[str, Any]) -> History:
         """Rebuild a history; raises `Corrupt` when `data` is not one."""
         try:
-            loads = [Load(tuple((str(name), max(0.0, float(s))) for name, s in stages)) for stages in data["loads"]]
+            loads = [Load(tuple((str(name), _checked(s)) for name, s in stages)) for stages in data["loads"]]
         except (KeyError, TypeError, ValueError) as error:
             raise Corrupt(f"not a load history: {error!r}") from error
         return History(tuple(loads[-KEPT_LOADS:]))
+
+
+def _checked(seconds: Any) -> float:
+    if not 0 <= float(seconds) < math.inf:
+        raise ValueError(f"no length of time: {seconds!r}")
+    return float(seconds)
 
 
 def history_key(model: str, device: str) -> str:

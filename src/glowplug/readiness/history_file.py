@@ -68,7 +68,7 @@ class HistoryFile:
 
     def _read(self) -> dict[str, History]:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = self._path.read_bytes()
         except FileNotFoundError:
             return {}
         try:

@@ -1,0 +1,110 @@
+"""One attempt as a value."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glowplug.readiness.attempt import NEARLY_PERCENT, Attempt
+from glowplug.readiness.history import History, Load
+from glowplug.readiness.plan import Plan
+from glowplug.readiness.progress import Progress
+
+FIRST = Plan.of(History())
+SECOND = Plan.of(History((Load((("start", 1.0), ("read", 8.0), ("warm up", 1.0))),)))
+
+
+def read_half(plan: Plan = SECOND) -> Attempt:
+    attempt = Attempt.begun(1, plan, now=10.0).entered("read", 11.0)
+    return attempt.advanced(15.0, Progress("read", 1, 2))
+
+
+def test_an_attempt_begins_in_the_stage_start_with_nothing_done() -> None:
+    attempt = Attempt.begun(3, FIRST, now=10.0)
+    assert (attempt.number, attempt.progress.stage, attempt.percent) == (3, "start", 0.0)
+
+
+def test_entering_a_stage_ends_the_one_before() -> None:
+    attempt = Attempt.begun(1, FIRST, 10.0).entered("import", 12.0).entered("read", 17.0)
+    assert dict(attempt.spent) == {"start": 2.0, "import": 5.0}
+
+
+def test_naming_the_running_stage_again_loses_nothing() -> None:
+    attempt = read_half()
+    again = attempt.entered("read", 16.0)
+    assert again.progress == attempt.progress
+    assert again.active == 16.0
+
+
+def test_a_stage_entered_again_goes_on_counting_its_time() -> None:
+    attempt = Attempt.begun(1, FIRST, 0.0).entered("read", 1.0).entered("import", 3.0).entered("read", 4.0)
+    assert attempt.load(9.0).stages == (("start", 1.0), ("read", 7.0), ("import", 1.0))
+
+
+def test_its_record_lasts_from_beginning_to_end() -> None:
+    assert read_half().load(20.0).seconds == 10.0
+
+
+def test_progress_moves_with_the_counter() -> None:
+    assert read_half().percent == pytest.approx(50.0)
+
+
+def test_a_sign_of_life_changes_nothing_but_the_moment() -> None:
+    attempt = read_half()
+    assert attempt.alive(99.0).active == 99.0
+    assert attempt.alive(99.0).percent == attempt.percent
+
+
+def test_it_is_never_all_done_before_it_is_ready() -> None:
+    attempt = read_half().entered("warm up", 20.0).advanced(21.0, Progress("warm up", 1, 1))
+    assert attempt.percent == NEARLY_PERCENT
+
+
+def test_an_end_that_moves_away_does_not_move_the_bar_back() -> None:
+    attempt = read_half().advanced(16.0, Progress("read", 1, 1000))
+    assert attempt.percent == pytest.approx(50.0)
+
+
+def test_an_estimate_knows_the_time_in_the_stage() -> None:
+    attempt = Attempt.begun(1, SECOND, 0.0).entered("read", 1.0)
+    early, late = attempt.estimate(1.0), attempt.estimate(5.0)
+    assert early is not None
+    assert late is not None
+    assert late.p50_seconds < early.p50_seconds
+
+
+def test_an_estimate_counts_the_earlier_part_of_a_stage_entered_again() -> None:
+    straight = Attempt.begun(1, SECOND, 0.0).entered("read", 1.0)
+    broken = straight.entered("note", 4.0).entered("read", 4.0)
+    first, second = straight.estimate(6.0), broken.estimate(6.0)
+    assert first is not None
+    assert second is not None
+    assert second.p50_seconds == pytest.approx(first.p50_seconds, rel=0.05)
+
+
+steps = st.one_of(
+    st.tuples(st.just("enter"), st.sampled_from(["import", "fetch", "read", "own", "to device", "warm up"])),
+    st.tuples(st.just("advance"), st.tuples(st.floats(0, 1e12), st.none() | st.floats(0, 1e12))),
+)
+
+
+@given(st.sampled_from([FIRST, SECOND]), st.lists(st.tuples(steps, st.floats(0, 100)), max_size=40))
+def test_whatever_is_reported_progress_never_goes_back(
+    plan: Plan, reports: list[tuple[tuple[str, object], float]]
+) -> None:
+    attempt, now, shown = Attempt.begun(1, plan, 0.0), 0.0, [0.0]
+    for (kind, value), seconds in reports:
+        now += seconds
+        if isinstance(value, str):
+            attempt = attempt.entered(value, now)
+        elif isinstance(value, tuple):
+            attempt = attempt.advanced(now, attempt.progress.advanced(*value))
+        shown.append(attempt.percent)
+        estimate = attempt.estimate(now)
+        assert estimate is None or estimate.p50_seconds >= 0, kind
+    assert all(before <= after for before, after in itertools.pairwise(shown))
+    assert 0 <= shown[-1] <= NEARLY_PERCENT
+    assert attempt.load(now).seconds == pytest.approx(now)
