@@ -70,6 +70,7 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("store.failed", "error", "error", "the store refused or lost a write"),
         _spec("disk.low", "warning", "path free_bytes limit_bytes", "the disk is nearly full: intake stops"),
         _spec("retention.cleaned", "info", "jobs artifacts bytes", "old jobs and artifacts were deleted"),
+        _spec("duty.failed", "error", "duty error", "a duty of the gateway failed; it has its next turn all the same"),
         _spec("http.failed", "error", "path error", "a request ended in an error of ours"),
     ]
 )

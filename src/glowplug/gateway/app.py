@@ -10,8 +10,18 @@ from fastapi import FastAPI
 from glowplug.gateway import documents, problems
 from glowplug.gateway.auth import Guard
 from glowplug.gateway.parts import GatewayParts
-from glowplug.gateway.routes import events, internal, jobs
+from glowplug.gateway.routes import artifacts, batches, events, jobs, link, metrics, models, notices, run
 from glowplug.gateway.service import Gateway
+
+_ROUTERS = (
+    jobs.router,
+    batches.router,
+    events.router,
+    run.router,
+    models.router,
+    artifacts.router,
+    artifacts.internal_router,
+)
 
 
 def build_app(parts: GatewayParts) -> FastAPI:
@@ -30,8 +40,9 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app.add_middleware(Guard, access=parts.policy.access)
     app.add_middleware(problems.Shield)
     # The workers' routes come first: they are asked most often.
-    app.router.routes[:0] = [*internal.link_routes(gateway), *parts.probes(parts.board, gateway.registry.board)]
-    app.include_router(jobs.router(gateway))
-    app.include_router(events.router(gateway))
-    documents.install(app)
+    plain = [*link.link_routes(gateway), *notices.notice_routes(gateway), *metrics.metrics_routes(parts.metrics)]
+    app.router.routes[:0] = [*plain, *parts.probes(parts.board, gateway.registry.board)]
+    for router in _ROUTERS:
+        app.include_router(router(gateway))
+    documents.install(app, gateway.catalog.tasks)
     return app

@@ -15,7 +15,8 @@ from datetime import timedelta
 from glowplug.artifact import job_prefix
 from glowplug.broker import Broker
 from glowplug.clock import Clock
-from glowplug.errors import Conflict
+from glowplug.errors import Conflict, Draining
+from glowplug.gateway import pictures
 from glowplug.gateway.catalog import Catalog, model_of
 from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.policy import GatewayPolicy
@@ -39,6 +40,7 @@ from glowplug.link import (
     Renew,
     Renewed,
 )
+from glowplug.readiness import Snapshot
 from glowplug.store import Hold, Settled, Settlement, Store, Want
 
 LONGEST_PAUSE_SECONDS = 3600.0
@@ -141,7 +143,13 @@ class Desk(Link):
             self._release_soon(message.instance_id, seat)
 
     async def serve(self, message: Claim, turn: Turn) -> Claimed:
-        """Return work or orders as soon as there are any, nothing when the time is up or the turn is over."""
+        """Return work or orders as soon as there are any, nothing when the time is up or the turn is over.
+
+        Raises:
+            Draining: the gateway is closing; come back when it is up again.
+        """
+        if self._closing:
+            raise Draining("the gateway is closing", retry_after=1)
         if not self._registry.knows(message.instance_id, message.incarnation):
             return Claimed(orders=AGAIN)
         self._registry.seen(message.instance_id)
@@ -227,6 +235,21 @@ class Desk(Link):
         if job.worker_id is not None and not job.done:
             self.order(job.worker_id, Order(OrderKind.CANCEL, job.id))
 
+    def want_loaded(self, model: str) -> None:
+        """Order a model up where it sleeps, unless some worker has it ready: work waits for it."""
+        if not any(model in entry.ready_models for entry in self._registry):
+            self._order_up(model, pictures.sleeping_models)
+
+    def load(self, model: str) -> bool:
+        """Order a model up wherever it sleeps or has failed; say whether there was such a worker."""
+        return self._order_up(model, lambda seen: pictures.sleeping_models(seen) | pictures.failed_models(seen))
+
+    def _order_up(self, model: str, waiting: Callable[[Snapshot], frozenset[str]]) -> bool:
+        chosen = [entry for entry in self._registry if entry.announced and model in waiting(entry.picture)]
+        for entry in chosen:
+            self.order(entry.record.instance_id, Order(OrderKind.LOAD, model))
+        return bool(chosen)
+
     def wake(self, instance_id: str) -> None:
         """Let a worker's waiting claim look again: what it may take has changed."""
         if instance_id in self._seats:
@@ -256,9 +279,9 @@ class Desk(Link):
             self._seats[instance_id].dismiss()
         await self._settle_all(instance_id, OutcomeKind.CRASHED, "the worker's process ended")
 
-    async def lease_expired(self, hold: Hold) -> Settled:
-        """End an attempt whose lease has run out."""
-        return (await self._settle_holds("", [hold], OutcomeKind.LOST, "the lease ran out: the worker fell silent"))[0]
+    async def leases_expired(self, holds: Collection[Hold]) -> list[Settled]:
+        """End attempts whose lease has run out."""
+        return await self._settle_holds("", holds, OutcomeKind.LOST, "the lease ran out: the worker fell silent")
 
     async def _settle_all(self, instance_id: str, kind: OutcomeKind, why: str) -> None:
         await self._settle_holds(instance_id, await self._store.held_by(instance_id), kind, why)

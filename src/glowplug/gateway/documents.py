@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from glowplug.gateway import schemas
 from glowplug.gateway.schemas import Problem
+from glowplug.store import TaskInfo
 
 _REFERENCE = "#/components/schemas/{name}"
 _NAMED = tuple(kind for kind in vars(schemas).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct))
@@ -41,18 +42,50 @@ def described(
     return {"openapi_extra": extra, "responses": responses, "response_class": Response, "response_model": None}
 
 
-def install(app: FastAPI) -> None:
-    """Make the application's document name the shapes of this package."""
+def install(app: FastAPI, tasks: Mapping[str, TaskInfo]) -> None:
+    """Make the application's document name the shapes of this package, and every task with its own schemas."""
 
     def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            _, components = msgspec.json.schema_components(_NAMED, ref_template=_REFERENCE)
-            made.setdefault("components", {}).setdefault("schemas", {}).update(components)
-            app.openapi_schema = made
-        return app.openapi_schema
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        _, components = msgspec.json.schema_components(_NAMED, ref_template=_REFERENCE)
+        shapes = made.setdefault("components", {}).setdefault("schemas", {})
+        shapes.update(components)
+        for name in sorted(tasks):
+            made["paths"][f"/v1/run/{name}"] = _task_path(tasks[name], shapes)
+        return made
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _task_path(task: TaskInfo, shapes: dict[str, Any]) -> dict[str, Any]:
+    content = {}
+    for part, schema in (("input", task.input_schema), ("output", task.output_schema)):
+        place = f"{task.name}.{part}"
+        shapes[place] = _moved(schema, f"#/components/schemas/{place}")
+        content[part] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{place}"}}}
+    if task.example is not None:
+        content["input"]["application/json"]["example"] = dict(task.example)
+    return {
+        "post": {
+            "tags": ["tasks"],
+            "summary": task.summary or task.name,
+            "operationId": f"run_{task.name}",
+            "requestBody": {"required": True, "content": content["input"]},
+            "responses": {"200": {"description": "What the task returns.", "content": content["output"]}},
+        }
+    }
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """Return a schema whose references into itself still hold when it stands at `place` of another document."""
+    if isinstance(schema, Mapping):
+        return {
+            key: place + value[1:]
+            if key == "$ref" and isinstance(value, str) and value.startswith("#")
+            else _moved(value, place)
+            for key, value in schema.items()
+        }
+    return [_moved(one, place) for one in schema] if isinstance(schema, list | tuple) else schema
 
 
 def _json(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from glowplug import artifact
-from glowplug.artifact import ArtifactStore
+from glowplug.artifact import references
 from glowplug.clock import Clock
-from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge
+from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge, UserError
 from glowplug.gateway.catalog import Catalog, budget_of, model_of
 from glowplug.gateway.ledger import Ledger, last_run_seconds
 from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.schemas import JobView, Links, Submit, job_view
+from glowplug.gateway.shelf import Shelf
 from glowplug.job import Attempt, Job, JobRequest, JobState, OutcomeKind
 from glowplug.readiness import MergedBoard
 from glowplug.store import Store, Submission
@@ -70,7 +70,7 @@ class Jobs:
         store: Store,
         ledger: Ledger,
         catalog: Catalog,
-        artifacts: ArtifactStore,
+        shelf: Shelf,
         board: MergedBoard,
         clock: Clock,
         policy: GatewayPolicy,
@@ -78,7 +78,7 @@ class Jobs:
         self._store = store
         self._ledger = ledger
         self._catalog = catalog
-        self._artifacts = artifacts
+        self._shelf = shelf
         self._board = board
         self._clock = clock
         self._policy = policy
@@ -101,10 +101,11 @@ class Jobs:
         self._check_room()
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             raise InvalidInput(f"Idempotency-Key takes 1 to {LONGEST_KEY} characters")
-        requests = []
-        for number, wish in enumerate(wishes):
-            own_key = key if key is None or batch_id is None else f"{key}:{number}"
-            requests.append(await self._request(wish, own_key, batch_id))
+        requests = (
+            [await self._request(wish, key) for wish in wishes]
+            if batch_id is None
+            else await self._batch(wishes, key, batch_id)
+        )
         submissions = await self._ledger.submit(requests)
         for model in {model_of(wish.task) for wish in wishes}:
             self.wanted(model)
@@ -139,11 +140,30 @@ class Jobs:
             return None
         return round(model.estimate.p50_seconds + position * (usual or 0.0), 1)
 
+    def check_size(self, input_json: bytes) -> None:
+        """Raise `TooLarge` for an input beyond the limit."""
+        limit = self._policy.limits.input_bytes
+        if len(input_json) > limit:
+            raise TooLarge(
+                f"the input is larger than {limit} bytes; upload the data as an artifact and send its reference",
+                limit_bytes=limit,
+            )
+
     def _check_room(self) -> None:
         if not self.has_room():
             raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
 
-    async def _request(self, wish: Submit, key: str | None, batch_id: str | None) -> JobRequest:
+    async def _batch(self, wishes: Sequence[Submit], key: str | None, batch_id: str) -> list[JobRequest]:
+        made = []
+        for number, wish in enumerate(wishes):
+            own_key = None if key is None else f"{key}:{number}"
+            try:
+                made.append(await self._request(wish, own_key, batch_id))
+            except UserError as error:
+                raise type(error)(f"jobs.{number}: {error.message}", **error.data) from error
+        return made
+
+    async def _request(self, wish: Submit, key: str | None, batch_id: str | None = None) -> JobRequest:
         task = self._catalog.check(wish.task, wish.input)
         await self._check_references(wish.input)
         _check_time(wish.run_at)
@@ -161,22 +181,13 @@ class Jobs:
         )
 
     async def _check_references(self, value: Any) -> None:
-        for key in artifact.references(value):
+        for key in references(value):
             try:
-                await self._artifacts.stat(artifact.checked_key(key))
+                await self._shelf.find(key)
             except NotFound as error:
                 raise InvalidInput(
                     f"there is no artifact {key[:80]!r}; upload it with PUT /v1/artifacts/NAME first", key=key[:200]
                 ) from error
-
-
-def check_size(wish_bytes: int, limits_bytes: int) -> None:
-    """Raise `TooLarge` for an input beyond the limit."""
-    if wish_bytes > limits_bytes:
-        raise TooLarge(
-            f"the input is larger than {limits_bytes} bytes; upload the data as an artifact and send its reference",
-            limit_bytes=limits_bytes,
-        )
 
 
 def _check_time(run_at: datetime | None) -> None:

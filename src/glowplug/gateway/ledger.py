@@ -19,6 +19,7 @@ from glowplug.store import Hold, Report, Settled, Settlement, Store, Submission,
 
 CancelListener = Callable[[Job], None]
 SettleListener = Callable[[Job], None]
+NotesListener = Callable[[Sequence[Report]], None]
 
 
 class Ledger:
@@ -31,6 +32,7 @@ class Ledger:
         self._clock = clock
         self.on_cancel: CancelListener = _ignore
         self.on_settle: SettleListener = _ignore
+        self.on_notes: NotesListener = _ignore
 
     async def submit(self, requests: Sequence[JobRequest]) -> list[Submission]:
         """Queue all or none. Raises `IdempotencyMismatch` and what the store raises."""
@@ -59,6 +61,7 @@ class Ledger:
     async def note(self, worker_id: str, reports: Sequence[Report]) -> list[bool]:
         """Append what running attempts report; False for each lost lease."""
         accepted = await self._store.note(reports)
+        self.on_notes([report for report, held in zip(reports, accepted, strict=True) if held])
         for report, held in zip(reports, accepted, strict=True):
             if held:
                 self._feed.changed(report.hold.job_id)
@@ -135,5 +138,5 @@ def _waited_seconds(job: Job) -> float:
     return max(0.0, (job.attempts[-1].started_at - job.run_at).total_seconds())
 
 
-def _ignore(job: Job) -> None:
-    del job
+def _ignore(_: object) -> None:
+    """Hear of a change and do nothing."""

@@ -25,14 +25,18 @@ def ready_models(picture: Snapshot) -> frozenset[str]:
 
 
 def sleeping_models(picture: Snapshot) -> frozenset[str]:
-    """Return the models that wait for an order to be loaded."""
-    idle = (Status.PENDING, Status.SLEEPING)
-    return frozenset(one.name for one in picture.components if one.status in idle)
+    """Return the models that nobody has begun to load, or that were put to sleep: they wait for an order."""
+    return frozenset(one.name for one in picture.components if _sleeps(one))
 
 
 def failed_models(picture: Snapshot) -> frozenset[str]:
     """Return the models whose load ended in an error."""
     return frozenset(one.name for one in picture.components if one.status.is_failed)
+
+
+def _sleeps(one: ComponentSnapshot) -> bool:
+    never_begun = one.status is Status.PENDING and one.attempt == 0
+    return never_begun or one.status is Status.SLEEPING
 
 
 def load_seconds(picture: Snapshot) -> float | None:

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -120,6 +120,8 @@ class Shield:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            return
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, the caller gets an answer
             response = internal(scope["path"], error)
             if not started:

@@ -6,12 +6,14 @@ Memory is what is asked, at once; the store gets what is durable, so that a rest
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from glowplug.clock import Clock
+from glowplug.errors import InvalidInput
 from glowplug.events import emit
 from glowplug.gateway import pictures
 from glowplug.gateway.policy import GatewayPolicy
@@ -20,6 +22,7 @@ from glowplug.link import Register
 from glowplug.readiness import MergedBoard, Snapshot
 from glowplug.store import Store, WorkerRecord
 
+_PROBED = {"unhealthy": "error", "error": "error", "draining": "draining"}
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -124,7 +127,7 @@ class Registry(Startable):
             incarnation=message.incarnation,
             status=pictures.worker_status(picture),
             last_seen=self._clock.now(),
-            url=message.url,
+            url=checked_url(message.url),
             model_name=pictures.leading_model(picture),
             load_time_seconds=pictures.load_seconds(picture),
             error="; ".join(picture.errors) or None,
@@ -241,6 +244,36 @@ class Registry(Startable):
             if entry.written is None or _durable(entry.written) != _durable(record):
                 await self._store.save_worker(record)
                 entry.written = record
+
+
+def probe_record(record: WorkerRecord, health: Mapping[str, Any], now: datetime) -> WorkerRecord:
+    """Return a worker's record after its `/health` has answered."""
+    said = str(health.get("status", ""))
+    ready = bool(health.get("ready_for_requests", said == "healthy"))
+    status = "ready" if ready else _PROBED.get(said, "loading")
+    model, error = health.get("model_name"), health.get("error")
+    return replace(
+        record,
+        status=status,
+        last_seen=now,
+        failed_probes=0,
+        model_name=model if isinstance(model, str) else record.model_name,
+        error=str(error)[:500] if error and status == "error" else None,
+    )
+
+
+def checked_url(url: str | None) -> str | None:
+    """Return a worker's address without a final slash. Raises `InvalidInput` if it is not one we would call."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInput(f"not a worker's address: {url[:80]!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or port == 0:
+        raise InvalidInput(f"not a worker's address: {url[:80]!r}; it looks like http://host:port")
+    return url.rstrip("/")
 
 
 def status_body(registry: Registry) -> dict[str, Any]:

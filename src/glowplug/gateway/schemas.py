@@ -5,6 +5,7 @@ They are msgspec structs: fast on the wire, strict on the way in, and the source
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 from glowplug.artifact import Artifact
 from glowplug.gateway.ledger import last_run_seconds
 from glowplug.job import Attempt, Failure, Job, JobEvent, Progress
+from glowplug.readiness import ComponentSnapshot
 from glowplug.store import ModelInfo, TaskInfo, WorkerRecord
 
 
@@ -120,14 +122,14 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobList(msgspec.Struct, frozen=True):
-    """A page of jobs, newest first."""
+    """A page of jobs, newest first; `position` is told by a look at one job only."""
 
     jobs: list[JobView]
     next_cursor: str | None
 
 
 class BatchView(msgspec.Struct, frozen=True):
-    """The jobs of a batch in the order in which they were sent, and whether all of them are done."""
+    """The jobs of a batch, and whether all of them are done."""
 
     batch_id: str
     done: bool
@@ -170,10 +172,10 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     state: str
     progress: float
-    estimated_seconds: int | None
-    error: str | None
     workers: list[str]
     tasks: list[str]
+    estimated_seconds: int | None = None
+    error: str | None = None
 
 
 class ModelList(msgspec.Struct, frozen=True):
@@ -292,6 +294,27 @@ def task_view(task: TaskInfo, model: ModelInfo) -> TaskView:
         task.example,
         task.batch,
         task.streams,
+    )
+
+
+def model_view(name: str, info: ModelInfo | None, found: ComponentSnapshot | None, workers: list[str]) -> ModelView:
+    """Return the view of a model: what is known of it, and how it stands where workers have it."""
+    tasks = [task.name for task in info.tasks] if info else []
+    version = info.version if info else None
+    if found is None:
+        return ModelView(
+            name=name, version=version, ready=False, state="offline", progress=0.0, workers=workers, tasks=tasks
+        )
+    return ModelView(
+        name=name,
+        version=version,
+        ready=found.status.can_serve,
+        state=found.status.value,
+        progress=found.percent,
+        estimated_seconds=math.ceil(found.estimate.p50_seconds) if found.estimate else None,
+        error=found.failure.error if found.failure else None,
+        workers=workers,
+        tasks=tasks,
     )
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from glowplug.errors import NotFound
+from glowplug.gateway.caller import Caller
 from glowplug.gateway.catalog import Catalog
 from glowplug.gateway.desk import Desk
+from glowplug.gateway.direct import DirectCalls
+from glowplug.gateway.dispatch import Ageing, DiskWatch, Duty, Prober, Queues, Reaper, Reconciler, Rota
 from glowplug.gateway.feed import Feed
 from glowplug.gateway.jobs import Jobs
 from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.parts import GatewayParts
 from glowplug.gateway.registry import Registry
-from glowplug.job import Job
-from glowplug.lifecycle import Startable
+from glowplug.gateway.retention import Cleaner
+from glowplug.gateway.room import Room
+from glowplug.gateway.shelf import Shelf
+from glowplug.lifecycle import Startable, stop_all
+from glowplug.readiness import Component
+
+COMPONENT = "gateway"
 
 
 class Gateway(Startable):
@@ -25,17 +36,29 @@ class Gateway(Startable):
         self.registry = Registry(store, clock, policy)
         self.catalog = Catalog(store, self.registry.unfinished_models)
         self.desk = Desk(store, broker, self.ledger, self.registry, self.catalog, clock, policy)
-        self.jobs = Jobs(store, self.ledger, self.catalog, parts.artifacts, self.registry.board, clock, policy)
+        self.room = Room(policy.data_folder, policy.min_free_bytes, parts.free_bytes)
+        self.shelf = Shelf(store, parts.artifacts, self.room, policy.limits.artifact_bytes)
+        self.jobs = Jobs(store, self.ledger, self.catalog, self.shelf, self.registry.board, clock, policy)
+        self.caller = Caller(policy.access.worker_token, call_seconds=policy.limits.call_seconds)
+        self.direct = DirectCalls(self.registry, self.catalog, self.caller, clock)
+        self.queues = Queues(self.registry)
+        self._rota: Rota | None = None
 
     async def _start(self) -> None:
+        own = self.parts.board.add(COMPONENT)
+        own.begin()
         self._connect()
-        for part in (self.registry, self.catalog, self.desk):
+        self.room.look()
+        self._rota = Rota(self._duties(own), self.parts.clock)
+        for part in (self.registry, self.catalog, self.caller, self.desk, self._rota):
             await part.start()
+        own.ready()
 
     async def _stop(self) -> None:
         self.hang_up()
-        for part in (self.desk, self.catalog, self.registry):
-            await part.stop()
+        with suppress(NotFound):
+            self.parts.board.remove(COMPONENT)
+        await stop_all([*([self._rota] if self._rota else []), self.desk, self.caller, self.catalog, self.registry])
 
     def hang_up(self) -> None:
         """End streams and waiting claims, so that a server that is told to stop need not wait for them."""
@@ -46,11 +69,28 @@ class Gateway(Startable):
         """Take back, at once, all that a worker held whose process is known to have ended."""
         await self.desk.worker_died(instance_id)
 
-    def _connect(self) -> None:
-        self.registry.on_change = self.desk.wake
-        self.ledger.on_cancel = self.desk.cancel_running
-        self.ledger.on_settle = self._learn
-        self.jobs.free_slots = self.desk.free_slots
+    def _duties(self, own: Component) -> list[Duty]:
+        parts, pace = self.parts, self.policy.pace
+        return [
+            Reaper(self.desk, parts.store, pace, self.policy.lease_seconds),
+            Reconciler(parts.store, parts.broker, self.desk, self.queues, own, pace),
+            Ageing(self.registry, pace),
+            Prober(self.registry, self.caller, parts.clock, pace),
+            Cleaner(parts.store, parts.artifacts, parts.clock, self.policy.retention, pace),
+            DiskWatch(self.room, pace),
+        ]
 
-    def _learn(self, job: Job) -> None:
-        self.jobs.run_times.learn(job)
+    def _connect(self) -> None:
+        self.registry.on_change = self._worker_changed
+        self.ledger.on_cancel = self.desk.cancel_running
+        self.ledger.on_settle = self.jobs.run_times.learn
+        self.ledger.on_notes = self.shelf.remember
+        self.jobs.free_slots = self.desk.free_slots
+        self.jobs.has_room = self.room.enough
+        self.jobs.wanted = self.desk.want_loaded
+        self.desk.intake_open = self.room.enough
+        self.room.on_change = self.desk.wake_all
+
+    def _worker_changed(self, instance_id: str) -> None:
+        self.desk.wake(instance_id)
+        self.queues.resume()

@@ -11,8 +11,7 @@ from starlette.responses import Response
 from glowplug.errors import InvalidInput
 from glowplug.gateway import bodies
 from glowplug.gateway.documents import described
-from glowplug.gateway.jobs import check_size
-from glowplug.gateway.schemas import JobList, JobView, Submit
+from glowplug.gateway.schemas import JobList, JobView, Submit, job_view
 from glowplug.gateway.service import Gateway
 from glowplug.job import JobState
 from glowplug.store import JobFilter
@@ -35,7 +34,7 @@ def router(gateway: Gateway) -> APIRouter:
         wish = bodies.decode(_submit, body)
         wait = bodies.preferred_wait_seconds(request, limits.prefer_wait_seconds)
         if len(body) > limits.input_bytes:
-            check_size(len(msgspec.json.encode(wish.input)), limits.input_bytes)
+            jobs.check_size(msgspec.json.encode(wish.input))
         job = (await jobs.submit([wish], key=request.headers.get(KEY_HEADER)))[0].job
         if wait > 0 and not job.done:
             job = await gateway.feed.done(job.id, timeout_seconds=wait)
@@ -47,7 +46,7 @@ def router(gateway: Gateway) -> APIRouter:
         """List jobs, newest first; `state` may be given several times or with commas."""
         query = request.query_params
         page = await store.jobs(_filter(request), cursor=query.get("cursor"), limit=_limit(request, limits.page_jobs))
-        return bodies.answer(JobList([await jobs.view(job) for job in page.jobs], page.next_cursor))
+        return bodies.answer(JobList([job_view(job, jobs.links) for job in page.jobs], page.next_cursor))
 
     @routes.get("/v1/jobs/{job_id}", **described(None, {200: JobView}))
     async def get(job_id: str) -> Response:

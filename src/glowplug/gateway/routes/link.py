@@ -1,8 +1,7 @@
-"""Routes for workers: the link, whose calls are hot and therefore plain, and the notices."""
+"""Routes of the link: hot, and therefore plain."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from glowplug.gateway import bodies
+from glowplug.gateway.departure import Departure
 from glowplug.gateway.service import Gateway
 from glowplug.link import Claim, Claimed, Events, Finish, Register, Renew
 
@@ -52,23 +52,14 @@ def _claim(gateway: Gateway, decoder: msgspec.json.Decoder[Claim]) -> Callable[[
     async def endpoint(request: Request) -> Response:
         message = bodies.decode(decoder, await bodies.read(request, limit_bytes))
         turn = desk.open_turn(message)
-        hung_up = asyncio.ensure_future(_hang_up(request))
-        hung_up.add_done_callback(lambda _: turn.end())
         try:
-            claimed = await desk.serve(message, turn)
-            gone = hung_up.done()
+            with Departure(request, turn.end) as departure:
+                claimed = await desk.serve(message, turn)
         finally:
-            hung_up.cancel()
             desk.close_turn(message, turn)
-        if gone:
+        if departure.gone:
             await desk.take_back(message.instance_id, claimed)
             claimed = Claimed()
         return bodies.answer(claimed)
 
     return endpoint
-
-
-async def _hang_up(request: Request) -> None:
-    """Return when the client has closed the connection; the body has been read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -1,0 +1,74 @@
+"""The route of direct calls: the body goes to a ready worker unread, and so does its answer on the way back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from glowplug.gateway import bodies
+from glowplug.gateway.departure import Departure
+from glowplug.gateway.direct import PassedOn, Reply
+from glowplug.gateway.documents import described
+from glowplug.gateway.schemas import JobView, Submit
+from glowplug.gateway.service import Gateway
+
+CLIENT_CLOSED_REQUEST = 499
+_object = msgspec.json.Decoder(dict[str, object])
+
+
+class StreamedReply(StreamingResponse):
+    """Passes a worker's stream on, and lets go of the worker whatever happens."""
+
+    def __init__(self, stream: PassedOn, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(stream, status, headers)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.aclose()
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter(tags=["run"])
+    limits = gateway.policy.limits
+
+    @routes.post("/v1/run/{task}", **described(None, {200: None, 202: JobView}))
+    async def run(task: str, request: Request) -> Response:
+        """Call a task directly; the body is its input. With `Prefer: respond-async` a job is queued instead (202)."""
+        body = await bodies.read(request, limits.call_bytes)
+        if "respond-async" in bodies.preferences(request):
+            return await _queued(gateway, task, body, request)
+        calling = asyncio.ensure_future(gateway.direct.run(task, body))
+        try:
+            with Departure(request, calling.cancel) as departure:
+                await asyncio.wait((calling,))
+        finally:
+            calling.cancel()
+        if departure.gone and calling.cancelled():
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        return _response(calling.result())
+
+    return routes
+
+
+async def _queued(gateway: Gateway, task: str, body: bytes, request: Request) -> Response:
+    wish = Submit(task=task, input=bodies.decode(_object, body))
+    gateway.jobs.check_size(body)
+    job = (await gateway.jobs.submit([wish], key=request.headers.get("idempotency-key")))[0].job
+    view = await gateway.jobs.view(job)
+    return bodies.answer(view, 202, {"Location": view.urls.get, "Preference-Applied": "respond-async"})
+
+
+def _response(reply: Reply) -> Response:
+    if reply.stream is None:
+        return Response(reply.body, reply.status, reply.headers)
+    return StreamedReply(reply.stream, reply.status, reply.headers)

@@ -1,0 +1,149 @@
+"""The shelf: which artifacts a caller may see, and where new ones go.
+
+A job's artifacts are those that its row speaks of. What a lost attempt has written is nowhere to be found; previews
+of the running attempt are shown before the end, the last few of them also when the row has moved on to the next.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+from glowplug.artifact import SCHEME, Artifact, ArtifactStore, Stat, checked_key
+from glowplug.errors import Conflict, DiskFull, Forbidden, InvalidInput, LeaseLost, NotFound
+from glowplug.gateway.bodies import too_large
+from glowplug.gateway.room import Room
+from glowplug.job import Job, JobState
+from glowplug.model import guess_media_type
+from glowplug.store import Report, Store
+
+JOBS_REMEMBERED = 512
+PREVIEWS_REMEMBERED = 16
+OPEN_FOLDERS = ("inputs/", "calls/")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A visible artifact; `sha256` is None where only the bytes would tell."""
+
+    stat: Stat
+    media_type: str
+    sha256: str | None = None
+
+
+class Shelf:
+    """The callers' and the workers' side of the artifacts."""
+
+    def __init__(self, store: Store, artifacts: ArtifactStore, room: Room, limit_bytes: int) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._room = room
+        self._limit_bytes = limit_bytes
+        self._previews: OrderedDict[str, deque[str]] = OrderedDict()
+
+    async def find(self, key: str) -> Found:
+        """Return an artifact that callers may see. Raises `NotFound`, `InvalidInput`."""
+        checked_key(key)
+        if key.startswith(OPEN_FOLDERS):
+            return Found(await self._artifacts.stat(key), guess_media_type(key))
+        if not key.startswith("jobs/"):
+            raise _missing(key)
+        return await self._of_job(key)
+
+    async def upload(self, name: str, chunks: AsyncIterator[bytes], media_type: str | None) -> Artifact:
+        """Store a caller's file under a key of its own. Raises `TooLarge` while it streams, `DiskFull`."""
+        if "/" in name:
+            raise InvalidInput("an artifact's name is a plain file name, without folders")
+        key = checked_key(f"inputs/{secrets.token_hex(8)}/{name}")
+        return await self._put(key, chunks, media_type or guess_media_type(name))
+
+    async def delete(self, key: str) -> None:
+        """Delete an upload. Raises `NotFound`, and `Conflict` for what belongs to a job."""
+        await self.find(key)
+        if not key.startswith(OPEN_FOLDERS):
+            raise Conflict("a job's artifacts go with their job; only uploads can be deleted")
+        await self._artifacts.delete(key)
+
+    async def store_for_worker(
+        self, key: str, chunks: AsyncIterator[bytes], media_type: str, sha256: str | None
+    ) -> Artifact:
+        """Store what a worker sends, where it may write. Raises `LeaseLost`, `Forbidden`, `InvalidInput`."""
+        await self.check_writable(key)
+        artifact = await self._put(key, chunks, media_type)
+        if sha256 is not None and sha256.lower() != artifact.sha256:
+            await self._artifacts.delete(key)
+            raise InvalidInput("the bytes that arrived are not those that were announced; send them again")
+        return artifact
+
+    async def check_writable(self, key: str) -> None:
+        """Return if a worker may write `key`: below an attempt that is running, or a direct call."""
+        checked_key(key)
+        if key.startswith("calls/"):
+            return
+        parts = key.split("/")
+        if parts[0] != "jobs" or len(parts) < 4:
+            raise Forbidden(f"a worker may not write {key[:80]!r}")
+        job = await self._store.job(parts[1])
+        if job.state is not JobState.RUNNING or job.token != token_of(key):
+            raise LeaseLost(f"job {job.id} is no longer run under token {parts[2][:20]}")
+
+    def remember(self, reports: Iterable[Report]) -> None:
+        """Keep the previews that running attempts have just shown."""
+        for report in reports:
+            for note in report.notes:
+                if note.progress is not None and note.progress.preview:
+                    self._keep(report.hold.job_id, note.progress.preview.removeprefix(SCHEME))
+
+    def _keep(self, job_id: str, key: str) -> None:
+        self._previews.setdefault(job_id, deque(maxlen=PREVIEWS_REMEMBERED)).append(key)
+        self._previews.move_to_end(job_id)
+        if len(self._previews) > JOBS_REMEMBERED:
+            self._previews.popitem(last=False)
+
+    async def _of_job(self, key: str) -> Found:
+        try:
+            job = await self._store.job(key.split("/")[1])
+        except NotFound as error:
+            raise _missing(key) from error
+        for artifact in job.artifacts:
+            if artifact.key == key:
+                return Found(await self._artifacts.stat(key), artifact.media_type, artifact.sha256)
+        shown = token_of(key) == job.token and key in self._previews.get(job.id, ())
+        if not shown and key not in referenced(job):
+            raise _missing(key)
+        return Found(await self._artifacts.stat(key), guess_media_type(key))
+
+    async def _put(self, key: str, chunks: AsyncIterator[bytes], media_type: str) -> Artifact:
+        if not self._room.enough():
+            raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
+        return await self._artifacts.put(key, self._limited(chunks), media_type=media_type)
+
+    async def _limited(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > self._limit_bytes:
+                raise too_large(self._limit_bytes)
+            yield chunk
+
+
+def referenced(job: Job) -> frozenset[str]:
+    """Return the keys that a job's row speaks of: these are its visible artifacts."""
+    keys = {artifact.key for artifact in job.artifacts}
+    if job.checkpoint is not None:
+        keys.add(job.checkpoint.artifact.key)
+    if job.progress is not None and job.progress.preview:
+        keys.add(job.progress.preview.removeprefix(SCHEME))
+    return frozenset(keys)
+
+
+def token_of(key: str) -> int:
+    """Return the token in `jobs/{id}/{token}/…`, -1 for a key of another form."""
+    parts = key.split("/")
+    return int(parts[2]) if len(parts) > 3 and parts[2].isdecimal() else -1
+
+
+def _missing(key: str) -> NotFound:
+    return NotFound(f"no artifact {key[:80]!r}")
