@@ -40,9 +40,14 @@ class S3Server:
 
     def open_uploads(self) -> list[str]:
         """Name the multipart uploads that nobody finished or took back."""
-        listing = urllib.request.Request(
-            f"{self.filer}/buckets/{BUCKET}/.uploads/?limit=1000", headers={"Accept": "application/json"}
-        )
+        return self._list(f"/buckets/{BUCKET}/.uploads/")
+
+    def stored_parts(self) -> list[str]:
+        """Name the parts that have arrived, of all open uploads."""
+        return [part for upload in self.open_uploads() for part in self._list(upload + "/")]
+
+    def _list(self, folder: str) -> list[str]:
+        listing = urllib.request.Request(f"{self.filer}{folder}?limit=1000", headers={"Accept": "application/json"})
         try:
             with urllib.request.urlopen(listing, timeout=START_SECONDS) as answer:
                 return [entry["FullPath"] for entry in json.load(answer)["Entries"] or []]
