@@ -12,7 +12,7 @@ import mimetypes
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,20 @@ class FileParameter:
 
     kind: Literal["file", "image"] = "file"
 
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
+        """Tell pydantic that whoever validates hands over the file: `context.open_file(value, kind)`."""
+        del source, handler
+        return {"type": "function-plain", "function": {"type": "with-info", "function": self._open}}
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        """Describe the parameter in JSON Schema: a reference to an artifact."""
+        del schema, handler
+        media_type = "image/*" if self.kind == "image" else "application/octet-stream"
+        return {"type": "string", "format": "artifact", "contentMediaType": media_type}
+
+    def _open(self, value: object, info: Any) -> object:
+        return info.context.open_file(value, self.kind)
+
 
 if TYPE_CHECKING:
     File = Path
@@ -54,7 +68,8 @@ class TaskOptions:
     """How a task wants to be run.
 
     `batch` calls at most are handed over together, waiting `batch_wait_seconds` for company. `stall_seconds` ends a
-    run that shows no sign of life. `on_new_version` says what a checkpoint of another model version is worth.
+    run that shows no sign of life. `on_new_version` says what a checkpoint of another model version is worth. With
+    `warm_up` off, the example is shown but not run before the model is ready: for a task that takes long.
     """
 
     example: Mapping[str, Any] | None = None
@@ -65,6 +80,7 @@ class TaskOptions:
     stall_seconds: float | None = None
     budget: Budget = Budget()
     on_new_version: Literal["restart", "refuse"] = "restart"
+    warm_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +198,14 @@ class RunContext:
         self._scratch = scratch
         self._resumed = resumed
         self.saved: list[Artifact] = []
+
+    @property
+    def calls(self) -> Sequence[RunContext]:
+        """Return the contexts of the calls of a batch, in the order of its lists; a lone call has only itself.
+
+        In a batch `progress` and `check` of the common context are about all of them, while `save` belongs to one.
+        """
+        return (self,)
 
     @property
     def scratch(self) -> Path:

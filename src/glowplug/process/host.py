@@ -1,0 +1,159 @@
+"""The parent's side of one model, as others see it: calls go in, ends come out, readiness shows in the component."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from glowplug.clock import Clock
+from glowplug.errors import Conflict, NotReady, UnknownTask
+from glowplug.job import OutcomeKind
+from glowplug.lifecycle import Startable
+from glowplug.model import TaskOptions
+from glowplug.process.call import Call, CallEnd, CallSink
+from glowplug.process.calls import Calls, Ways
+from glowplug.process.entrance import Entrance
+from glowplug.process.keeper import Keeper, WeightsFetcher
+from glowplug.process.protocol import ToChild
+from glowplug.process.running import Running
+from glowplug.process.slots import Slots
+from glowplug.process.spec import HostSpec
+from glowplug.readiness.component import Component
+from glowplug.readiness.state import Status
+from glowplug.store import ModelInfo
+
+__all__ = ["Call", "CallEnd", "CallSink", "Host", "HostSpec", "WeightsFetcher"]
+
+
+class Host(Startable):
+    """One model in a process of its own. `start` only begins; how the load goes is told by the component.
+
+    `on_info` is called when the model has been imported, before it loads, and again after each reload.
+    """
+
+    def __init__(
+        self, spec: HostSpec, component: Component, *, clock: Clock, weights: WeightsFetcher | None = None
+    ) -> None:
+        self.spec = spec
+        self.component = component
+        self._scratch = spec.scratch / f"{component.name}-{os.getpid()}-{id(self):x}"
+        self._places = Slots()
+        self._entrance = Entrance(self._places)
+        ways = Ways(self._send, self._kill, self._went_well)
+        self._calls = Calls(clock, self._places, self._scratch, spec.cancel_grace_seconds, ways)
+        self._keeper = Keeper(spec, component, clock=clock, weights=weights, calls=self._calls, places=self._places)
+
+    @property
+    def info(self) -> ModelInfo | None:
+        """Return what the import told about the model, None before."""
+        return self._keeper.info
+
+    @property
+    def on_info(self) -> Callable[[ModelInfo], None]:
+        """Return who is told when the model has been imported."""
+        return self._keeper.on_info
+
+    @on_info.setter
+    def on_info(self, listener: Callable[[ModelInfo], None]) -> None:
+        self._keeper.on_info = listener
+
+    @property
+    def options(self) -> Mapping[str, TaskOptions]:
+        """Return the options of the tasks by full name; none before the import."""
+        return self._calls.options
+
+    @property
+    def slots(self) -> int:
+        """Return how many calls the model runs at once, whether or not it is ready."""
+        return self._keeper.slots
+
+    @property
+    def free_slots(self) -> int:
+        """Return how many calls could begin at once; none while the model is not ready."""
+        return self._places.free if self.component.status.can_serve else 0
+
+    async def run(self, call: Call, sink: CallSink | None = None) -> CallEnd:
+        """Run a call, waiting for a slot; a model that is not ready answers with `NotReady` in the end.
+
+        If the waiting task is cancelled, the call is stopped.
+        """
+        refusal = self._refusal(call)
+        if refusal is not None:
+            return CallEnd(OutcomeKind.FAILED, error=refusal)
+        early = await self._entrance.pass_through((call,))
+        return early.get(call.id) or await self._outcome(self._launch((call,), (sink,))[0])
+
+    async def run_batch(self, calls: Sequence[Call], sinks: Sequence[CallSink | None]) -> list[CallEnd]:
+        """Run calls of one task together on one slot; while a crash is being cleared up, one after the other."""
+        if self._places.is_trying_out or len(calls) == 1:
+            return [await self.run(call, sink) for call, sink in zip(calls, sinks, strict=True)]
+        refusal = self._refusal(calls[0])
+        if refusal is not None:
+            return [CallEnd(OutcomeKind.FAILED, error=refusal) for _ in calls]
+        ends = await self._entrance.pass_through(calls)
+        entering = [(call, sink) for call, sink in zip(calls, sinks, strict=True) if call.id not in ends]
+        if entering:
+            running = self._launch(*zip(*entering, strict=True))
+            ends |= {one.call.id: await self._outcome(one) for one in running}
+        return [ends[call.id] for call in calls]
+
+    def stop_call(self, call_id: str, kind: OutcomeKind) -> None:
+        """End a call as `kind` (CANCELED or INTERRUPTED): its next `check` raises, and after the grace it is killed."""
+        self._entrance.stop(call_id, kind)
+        self._calls.stop(call_id, kind)
+
+    async def reload(self) -> None:
+        """Load again after an error. Raises `Conflict` when there is nothing to retry."""
+        if not self.started or self.component.status is not Status.ERROR:
+            raise Conflict(f"{self.component.name} is {self.component.status}: there is nothing to retry")
+        self._keeper.try_again()
+
+    async def warm_up(self) -> float:
+        """Warm up again between calls, without leaving READY; return the seconds that it took.
+
+        Raises:
+            NotReady: the model does not serve.
+        """
+        seconds = await self._keeper.warm_up()
+        self.component.rewarmed(seconds)
+        return seconds
+
+    async def _start(self) -> None:
+        await self._keeper.start()
+
+    async def _stop(self) -> None:
+        self._calls.stop_all(OutcomeKind.INTERRUPTED)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._calls.emptied(), self.spec.cancel_grace_seconds)
+        await self._keeper.stop()
+        await self._calls.close()
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+    def _refusal(self, call: Call) -> NotReady | UnknownTask | None:
+        if not self._keeper.serving or not self.component.status.can_serve:
+            return self._keeper.not_ready()
+        if call.task not in self.options:
+            return UnknownTask(f"{self.component.name} has no task {call.task!r}; it has {', '.join(self.options)}")
+        return None
+
+    def _launch(self, calls: Sequence[Call], sinks: Sequence[CallSink | None]) -> list[Running]:
+        return self._calls.launch(calls, sinks)
+
+    async def _outcome(self, running: Running) -> CallEnd:
+        try:
+            return await running.done
+        except asyncio.CancelledError:
+            self.stop_call(running.call.id, OutcomeKind.CANCELED)
+            raise
+
+    def _send(self, message: ToChild) -> None:
+        self._keeper.send(message)
+
+    def _kill(self, reason: str) -> None:
+        self._keeper.kill(reason)
+
+    def _went_well(self) -> None:
+        self._keeper.went_well()

@@ -1,0 +1,291 @@
+"""Keeps the process of one model: starts it, brings it up, watches it, and starts it again when it has died."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from glowplug.clock import Clock
+from glowplug.errors import Draining, LoadFailed, NotReady, SettingsError
+from glowplug.events import emit
+from glowplug.lifecycle import Startable, cancel
+from glowplug.process.calls import Calls
+from glowplug.process.death import Death, Restarts, Verdict
+from glowplug.process.faults import load_class, load_message
+from glowplug.process.life import Life
+from glowplug.process.output import Output, Redactor
+from glowplug.process.protocol import (
+    Begin,
+    Broken,
+    Described,
+    Load,
+    Moved,
+    Serving,
+    ToChild,
+    ToHost,
+    Unload,
+    Warm,
+    Warmed,
+)
+from glowplug.process.slots import Slots
+from glowplug.process.spawn import can_bind_life, child_environment, spawn
+from glowplug.process.spec import HostSpec
+from glowplug.process.watch import Watch, Watched
+from glowplug.readiness.component import Component
+from glowplug.readiness.component_snapshot import ErrorClass
+from glowplug.readiness.state import Status
+from glowplug.store import ModelInfo
+
+RETRY_SECONDS = 2
+SHORTEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1, 30
+
+
+class WeightsFetcher(Protocol):
+    """Who brings declared weights to this machine."""
+
+    async def fetch(
+        self, declared: Mapping[str, str], progress: Callable[[int, int | None, str], None]
+    ) -> dict[str, Path]:
+        """Return a local path for each name; `progress` gets bytes done, bytes in all, and `fetch` or `read`."""
+
+
+def _nobody(info: ModelInfo) -> None:
+    del info
+
+
+class Keeper(Startable):
+    """The supervision of one model's process. `places` are open while it serves."""
+
+    def __init__(
+        self,
+        spec: HostSpec,
+        component: Component,
+        *,
+        clock: Clock,
+        weights: WeightsFetcher | None,
+        calls: Calls,
+        places: Slots,
+    ) -> None:
+        self.info: ModelInfo | None = None
+        self.on_info: Callable[[ModelInfo], None] = _nobody
+        self.slots = spec.slots or 1
+        self._spec = spec
+        self._component = component
+        self._clock = clock
+        self._weights = weights
+        self._calls = calls
+        self._places = places
+        self._restarts = Restarts(spec.load_attempts, spec.max_restarts)
+        self._life: Life | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._asked_again = asyncio.Event()
+
+    # What the host may do with the process.
+
+    @property
+    def serving(self) -> bool:
+        """Say whether the process takes calls."""
+        return self._life is not None and self._life.serving
+
+    def send(self, message: ToChild) -> None:
+        """Send a message to the process there is."""
+        if self._life is not None:
+            self._life.send(message)
+
+    def kill(self, reason: str) -> None:
+        """End the process for a call's sake; it is started again."""
+        if self._life is not None:
+            self._life.kill(Death(reason, ErrorClass.TRANSIENT, blameless=True))
+
+    def went_well(self) -> None:
+        """Note that the model does its work: deaths before do not count any more."""
+        self._restarts = self._restarts.after_good_work()
+
+    def try_again(self) -> None:
+        """Begin afresh after having given up."""
+        self._asked_again.set()
+
+    def not_ready(self) -> NotReady:
+        """Return why there is nobody to take a call, and when to ask again."""
+        name, seen = self._component.name, self._component.snapshot()
+        if seen.status is Status.DRAINING:
+            return Draining(f"{name} is draining and takes nothing new")
+        if seen.status.is_failed:
+            why = seen.failure.error if seen.failure else seen.reason
+            return LoadFailed(f"{name} could not be loaded: {why}")
+        seconds = round(seen.estimate.seconds) if seen.estimate else RETRY_SECONDS
+        wait = max(SHORTEST_RETRY_SECONDS, min(LONGEST_RETRY_SECONDS, seconds))
+        return NotReady(f"{name} is not ready yet: {seen.status}", retry_after=wait)
+
+    async def warm_up(self) -> float:
+        """Let the process warm up again and return the seconds it took. Raises what went wrong."""
+        life = self._life
+        if life is None or not life.serving:
+            raise self.not_ready()
+        if life.warmed is None:
+            life.warmed = asyncio.get_running_loop().create_future()
+            life.send(Warm())
+        message = await asyncio.shield(life.warmed)
+        if message.error is not None:
+            raise message.error.error()
+        return message.seconds
+
+    # Its lives.
+
+    async def _start(self) -> None:
+        environment = child_environment(os.environ if self._spec.environment is None else self._spec.environment)
+        self._environment, self._redact = environment, Redactor(environment)
+        self._restarts = self._restarts.afresh()
+        self._asked_again.clear()
+        self._component.spec = replace(self._component.spec, deadlines=self._spec.deadlines)
+        # Spawned before anything is awaited: the interpreter starts while the caller goes on with its own start.
+        first = self._spawn()
+        self._supervisor = asyncio.create_task(self._supervise(first), name=f"keeper of {self._component.name}")
+
+    async def _stop(self) -> None:
+        await cancel(self._supervisor)
+        status = self._component.status
+        if not status.is_failed and status is not Status.DRAINING:
+            self._component.sleep("stopped")
+        if self._life is not None:
+            await self._unload(self._life)
+        death = Death("stopped", ErrorClass.TRANSIENT, blameless=True)
+        self._places.close(NotReady(f"{self._component.name} was stopped"))
+        self._calls.died(death, self._component.name, ())
+
+    async def _unload(self, life: Life) -> None:
+        if life.serving and not len(self._calls):
+            life.send(Unload())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(life.ended(), self._spec.cancel_grace_seconds)
+        await life.close()
+        self._life = None
+
+    async def _supervise(self, life: Life | Death) -> None:
+        with suppress(Draining):
+            while True:
+                death = await self._live(life) if isinstance(life, Life) else life
+                await self._until_next(self._buried(death))
+                life = self._spawn()
+
+    def _spawn(self) -> Life | Death:
+        attempt, name, spec = self._component.begin(), self._component.name, self._spec
+        begin = Begin(spec.target, spec.device, dict(spec.options), spec.slots, os.getpid(), can_bind_life())
+        try:
+            spawned = spawn(begin, self._environment)
+        except OSError as error:
+            return Death(f"no process could be started: {error}", ErrorClass.TRANSIENT)
+        emit("model.spawned", model=name, pid=spawned.process.pid, attempt=attempt)
+        self._life = Life(spawned, name, attempt, Output(spawned.output, self._redact, self._print))
+        return self._life
+
+    async def _live(self, life: Life) -> Death:
+        await life.open(partial(self._hear, life))
+        watch = Watch(Watched(life, self._component, self._calls, self._spec.memory_limit_bytes), self._clock)
+        duties = [asyncio.create_task(self._done(life, duty)) for duty in (self._bring_up(life), watch.run())]
+        try:
+            return await life.ended()
+        finally:
+            for duty in duties:
+                await cancel(duty)
+
+    async def _done(self, life: Life, duty: Coroutine[Any, Any, None]) -> None:
+        """Do a duty; a load without it would hang for ever, so its failure is the load's."""
+        try:
+            await duty
+        except Exception as error:  # noqa: BLE001 - told as the reason of the death
+            life.kill(Death(load_message(error), load_class(error)))
+
+    async def _bring_up(self, life: Life) -> None:
+        described = await life.described
+        self._learn(described)
+        paths = await self._fetched(life, described.weights)
+        life.send(Load({name: str(path) for name, path in paths.items()}))
+
+    async def _fetched(self, life: Life, declared: Mapping[str, str]) -> dict[str, Path]:
+        if not declared:
+            return {}
+        if self._weights is None:
+            raise SettingsError(f"{self._component.name} declares weights, but nothing here can fetch them")
+
+        def progress(done: int, total: int | None, stage: str) -> None:
+            self._component.stage(stage, attempt=life.attempt)
+            self._component.advance(done=done, total=total, unit="bytes", attempt=life.attempt)
+
+        return await self._weights.fetch(declared, progress)
+
+    def _learn(self, described: Described) -> None:
+        self.info, self.slots, self._calls.options = described.info, described.slots, described.options
+        spec = self._component.spec
+        self._component.spec = replace(spec, required=spec.required and described.required)
+        self.on_info(described.info)
+
+    def _buried(self, death: Death) -> Verdict:
+        """Do what a death means for everybody, and decide what comes next."""
+        life, self._life = self._life, None
+        self._restarts, verdict = self._restarts.after(death)
+        if verdict.delay_seconds is None:
+            self._component.fail(death.why, death.error_class)
+        else:
+            soon = f"in {verdict.delay_seconds:g} s ({verdict.number} of {verdict.most})"
+            self._component.postpone(soon, death.why, death.error_class)
+        self._places.close(self.not_ready())
+        self._calls.died(death, self._component.name, tuple(life.output.last) if life else ())
+        if life is not None and life.warmed is not None and not life.warmed.done():
+            life.warmed.set_exception(self.not_ready())
+        return verdict
+
+    async def _until_next(self, verdict: Verdict) -> None:
+        if verdict.delay_seconds is not None:
+            await self._clock.sleep(verdict.delay_seconds)
+            return
+        await self._asked_again.wait()
+        self._asked_again.clear()
+        self._restarts = self._restarts.afresh()
+
+    # What the process says.
+
+    def _hear(self, life: Life, message: ToHost) -> None:
+        if self._calls.only is not None:
+            # What it printed before this message belongs to the call that ran then.
+            life.output.drain()
+        match message:
+            case Moved():
+                self._moved(life, message)
+            case Described():
+                life.described.set_result(message)
+            case Serving():
+                self._serve(life)
+            case Broken():
+                life.broke(message)
+            case Warmed():
+                self._warmed(life, message)
+            case _:
+                self._calls.hear(message)
+
+    def _moved(self, life: Life, message: Moved) -> None:
+        self._component.stage(message.stage, attempt=life.attempt)
+        if message.done or message.total is not None:
+            self._component.advance(done=message.done, total=message.total, unit=message.unit, attempt=life.attempt)
+
+    def _serve(self, life: Life) -> None:
+        life.output.drain()
+        life.serving = True
+        self._component.ready(attempt=life.attempt)
+        self._places.open(self.slots)
+
+    def _warmed(self, life: Life, message: Warmed) -> None:
+        waiting, life.warmed = life.warmed, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    def _print(self, lines: list[str]) -> None:
+        if not self._calls.print(lines):
+            for line in lines:
+                emit("model.output", model=self._component.name, line=line)
