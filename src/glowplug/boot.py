@@ -44,6 +44,7 @@ class Doorman:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
         if scope["type"] == "http" and scope["path"] == "/livez":
             await _answer(send, *_LIVE)
         elif self._application is not None:

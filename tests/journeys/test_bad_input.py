@@ -29,13 +29,13 @@ def one_line(text: str) -> str:
 
 def test_requests_that_cannot_be_served_are_told_why(echo: System) -> None:
     unknown = echo.http.post("/v1/jobs", json={"task": "echo.ehco", "input": {}})
-    wrong_type = echo.http.post("/v1/jobs", json={"task": "echo.echo", "input": {"text": 7}})
+    wrong_type = echo.http.post("/v1/jobs", json={"task": "echo.say", "input": {"text": 7}})
     no_json = echo.http.post("/v1/jobs", content=b"text=hello", headers={"content-type": "text/plain"})
     broken = echo.http.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"})
     said = {answer.status_code: answer.json() for answer in (unknown, wrong_type, no_json)}
     assert set(said) == {404, 422, 415}
     assert said[404]["code"] == "unknown_task"
-    assert "echo.echo" in said[404]["detail"]
+    assert "echo.say" in said[404]["detail"]
     assert "text" in str(said[422])
     assert broken.status_code in (400, 422)
     assert all(
@@ -110,14 +110,14 @@ def test_a_target_that_does_not_exist_is_refused(plug: System, target: str, said
 
 
 def test_a_file_that_is_missing_stops_the_command_before_anything_is_sent(echo: System, tmp_path: Path) -> None:
-    done = echo.run("run", "echo.echo", f"text=@{tmp_path / 'absent.txt'}")
+    done = echo.run("run", "echo.say", f"text=@{tmp_path / 'absent.txt'}")
     assert done.returncode == 2
     assert "absent.txt" in one_line(done.stderr)
     assert echo.get("/v1/jobs")["jobs"] == []
 
 
 def test_an_upload_over_the_limit_is_refused_while_it_streams(plug: System) -> None:
-    plug.environment["GLOWPLUG_MAX_UPLOAD_BYTES"] = "1000"
+    plug.environment["GLOWPLUG_GATEWAY_MAX_UPLOAD_BYTES"] = "1000"
     plug.gateway()
     until(lambda: plug.answers("/readyz"), "the gateway opens", log=plug.log)
     answer = plug.http.post("/v1/artifacts/big.bin", content=b"x" * 5000)

@@ -54,12 +54,12 @@ def test_the_server_answers_while_the_model_loads_and_a_job_waits_for_it(plug: S
 def test_jobs_and_models_are_remembered_over_a_restart_of_everything(plug: System) -> None:
     first = plug.up(MODELS / "echo.py")
     plug.wait_ready("echo")
-    done = plug.wait_done(plug.submit("echo.echo", text="before"))
+    done = plug.wait_done(plug.submit("echo.say", text="before"))
     end(first)
     gateway = plug.gateway()
     until(lambda: plug.answers("/readyz"), "the gateway opens again", log=plug.log)
     assert plug.job(done["id"])["result"] == done["result"]
-    waiting = plug.submit("echo.echo", text="after")
+    waiting = plug.submit("echo.say", text="after")
     assert plug.job(waiting)["state"] == "queued"
     plug.worker(MODELS / "echo.py")
     assert plug.wait_done(waiting)["result"] == "after"

@@ -1,0 +1,62 @@
+"""From URLs to adapters. An adapter whose library is missing is answered with the command that installs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from glowplug.errors import SettingsError
+
+if TYPE_CHECKING:
+    from glowplug.artifact import ArtifactStore
+    from glowplug.broker import Broker
+    from glowplug.clock import Clock
+    from glowplug.store import Store
+
+REMOTE_SCHEMES = ("s3", "gs", "az")
+
+
+def open_store(url: str, clock: Clock) -> Store:
+    """Return the store that `url` names: `sqlite:////path` or `memory:`."""
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        from glowplug.stores.memory import MemoryStore
+
+        return MemoryStore(clock=clock)
+    if scheme == "sqlite":
+        from glowplug.stores.sql import SqlStore
+
+        return SqlStore(url, clock=clock)
+    raise SettingsError(f"store = {_shown(url)}: unknown kind {scheme!r}; there are sqlite:////path and memory:")
+
+
+def open_broker(url: str, clock: Clock) -> Broker:
+    """Return the broker that `url` names: `rows`."""
+    if url == "rows":
+        from glowplug.brokers.rows import RowsBroker
+
+        return RowsBroker(clock=clock)
+    raise SettingsError(f"broker = {_shown(url)}: unknown kind; there is rows")
+
+
+def open_artifacts(url: str) -> ArtifactStore:
+    """Return the artifact store that `url` names: a folder as `file:///path`, or `s3://`, `gs://`, `az://`."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        from glowplug.artifacts.disk import DiskArtifacts
+
+        return DiskArtifacts(Path(unquote(parts.path)))
+    if parts.scheme in REMOTE_SCHEMES:
+        from glowplug.artifacts.objects import ObjectArtifacts
+
+        return ObjectArtifacts(url)
+    raise SettingsError(
+        f"artifacts = {_shown(url)}: unknown kind {parts.scheme!r}; there are file, {', '.join(REMOTE_SCHEMES)}"
+    )
+
+
+def _shown(url: str) -> str:
+    """Return a URL without what may be a password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url

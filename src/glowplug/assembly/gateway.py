@@ -1,0 +1,131 @@
+"""The gateway's process, with local workers or without: opened in the order in which others wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from glowplug.boot import Doorman, bind
+from glowplug.clock import SystemClock
+from glowplug.data_folder import DataFolder, GatewayLock
+from glowplug.settings import Settings
+from glowplug.supervisor import Supervisor, SupervisorPolicy, plan_workers
+from glowplug.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    import socket
+
+    from glowplug.assembly.interior import Interior
+    from glowplug.gateway.service import Gateway
+
+SWITCH_SECONDS = 0.0005
+
+
+async def serve_gateway(settings: Settings, *, targets: Sequence[str] = ()) -> int:
+    """Run a gateway until a signal, with a supervised local worker for each of `targets`; return the exit code.
+
+    Raises:
+        SettingsError: the data folder is taken, the port is in use, or a URL names no adapter.
+        Corrupt: the database is damaged.
+    """
+    folder = DataFolder(settings.data)
+    folder.prepare()
+    if settings.worker.token is not None:
+        folder.keep_worker_token(settings.worker.token.reveal())
+    token = folder.read_worker_token()
+    with GatewayLock(folder) as lock:
+        listener = bind(settings.gateway.host, settings.gateway.port)
+        settings = on_port(settings, listener.getsockname()[1])
+        process = GatewayProcess(settings, folder, token)
+        async with AsyncExitStack() as stack:
+            # The workers first: their models begin to load while the rest of this process is being imported.
+            await stack.enter_async_context(process.supervising(targets))
+            await stack.enter_async_context(process.answering(listener))
+            lock.announce(settings.gateway_url)
+            await stack.enter_async_context(process.opened())
+            from glowplug.assembly.server import stop_signal
+
+            await stop_signal()
+    return 0
+
+
+class GatewayProcess:
+    """What `serve_gateway` holds together."""
+
+    def __init__(self, settings: Settings, folder: DataFolder, worker_token: str) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._worker_token = worker_token
+        self._clock = SystemClock()
+        self._doorman = Doorman()
+        self._telemetry = Telemetry(settings.log.level, settings.log.format, secrets=[worker_token])
+        self._telemetry.install()
+        self._gateway: Gateway | None = None
+        self._supervisor: Supervisor | None = None
+
+    @asynccontextmanager
+    async def supervising(self, targets: Sequence[str]) -> AsyncIterator[None]:
+        """Keep a worker for each target alive while the block runs."""
+        log_format = "logfmt" if self._settings.log.format == "pretty" else self._settings.log.format
+        additions = self._settings.for_workers(self._settings.gateway_url, self._folder.worker_token, log_format)
+        self._supervisor = Supervisor(
+            plan_workers(targets, os.environ, additions),
+            self._worker_died,
+            clock=self._clock,
+            policy=SupervisorPolicy(reload=self._settings.worker.reload),
+        )
+        async with self._supervisor:
+            yield
+
+    @asynccontextmanager
+    async def answering(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Answer the liveness probe, and whatever the doorman passes on, while the block runs."""
+        from glowplug.assembly.server import HttpServer
+
+        async with HttpServer(self._doorman, listener):
+            yield
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Import the gateway beside the running loop, start it, and open the door to it."""
+        usual = sys.getswitchinterval()
+        # The importing thread must let the loop in quickly: probes are being answered already.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        try:
+            interior = await asyncio.to_thread(_import_interior)
+            rooms = interior(self._settings, self._clock, self._worker_token, self._telemetry)
+            await rooms.start()
+        finally:
+            sys.setswitchinterval(usual)
+        self._gateway = rooms.gateway
+        self._doorman.open(rooms.application)
+        try:
+            yield
+        finally:
+            rooms.drain()
+            # Workers leave while there is still a gateway to bring their results and checkpoints to.
+            if self._supervisor is not None:
+                await self._supervisor.stop()
+            self._gateway = None
+            await rooms.stop()
+
+    async def _worker_died(self, instance_id: str) -> None:
+        if self._gateway is not None:
+            await self._gateway.worker_died(instance_id)
+
+
+def on_port(settings: Settings, port: int) -> Settings:
+    """Return the settings with the port that was really taken."""
+    return replace(settings, gateway=replace(settings.gateway, port=port))
+
+
+def _import_interior() -> type[Interior]:
+    from glowplug.assembly.interior import Interior
+
+    return Interior

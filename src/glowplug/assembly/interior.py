@@ -1,0 +1,109 @@
+"""Everything behind the gateway's door: store, broker, artifacts, readiness, metrics and the application."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from glowplug import __version__
+from glowplug.assembly.adapters import open_artifacts, open_broker, open_store
+from glowplug.clock import Clock
+from glowplug.gateway.app import build_app
+from glowplug.gateway.parts import GatewayParts
+from glowplug.gateway.policy import Access, GatewayPolicy, Limits, Pace, Retention
+from glowplug.gateway.service import Gateway
+from glowplug.lifecycle import Startable
+from glowplug.readiness import Board
+from glowplug.settings import Settings, is_loopback
+from glowplug.telemetry import (
+    BoardEvents,
+    Reading,
+    Sampler,
+    Telemetry,
+    component_readings,
+    queue_readings,
+    worker_readings,
+)
+from glowplug.web.probes import probe_routes
+
+
+class Interior(Startable):
+    """The gateway without its port. `drain` comes before `stop`: it tells the probes and ends waiting requests."""
+
+    def __init__(self, settings: Settings, clock: Clock, worker_token: str, telemetry: Telemetry) -> None:
+        self._store = open_store(settings.store_url, clock)
+        self._broker = open_broker(settings.broker, clock)
+        self._artifacts = open_artifacts(settings.artifacts_url)
+        self._board = Board(clock, on_transition=BoardEvents())
+        self._component = self._board.add("store", model=settings.store_url.partition(":")[0])
+        self._telemetry = telemetry
+        self._sampler = Sampler(self._read, clock)
+        self.application = build_app(
+            GatewayParts(
+                store=self._store,
+                broker=self._broker,
+                artifacts=self._artifacts,
+                board=self._board,
+                clock=clock,
+                policy=gateway_policy(settings, worker_token),
+                probes=probe_routes,
+                metrics=self._telemetry.metrics,
+            )
+        )
+        self._life = AsyncExitStack()
+
+    @property
+    def gateway(self) -> Gateway:
+        """Return the gateway that the application serves."""
+        gateway = self.application.state.gateway
+        assert isinstance(gateway, Gateway)
+        return gateway
+
+    def drain(self) -> None:
+        """Say not ready from now on, and end streams and waiting claims."""
+        self._board.drain()
+
+    async def _start(self) -> None:
+        self._component.begin()
+        self._telemetry.add_source(self._sampler)
+        for part in (self._telemetry, self._store, self._broker, self._artifacts):
+            await self._life.enter_async_context(part)
+        await self._life.enter_async_context(self.application.router.lifespan_context(self.application))
+        await self._life.enter_async_context(self._sampler)
+        self._component.ready()
+
+    async def _read(self) -> list[Reading]:
+        registry = self.gateway.registry
+        return [
+            *component_readings(registry.board.snapshot()),
+            *queue_readings(await self._store.depths()),
+            *worker_readings(record.status for record in await self._store.workers()),
+        ]
+
+    async def _stop(self) -> None:
+        self.gateway.hang_up()
+        await self._life.aclose()
+
+
+def gateway_policy(settings: Settings, worker_token: str) -> GatewayPolicy:
+    """Translate the settings into what the gateway wants to know."""
+    gateway, retention = settings.gateway, settings.retention
+    return GatewayPolicy(
+        access=Access(
+            worker_token=worker_token,
+            api_token=gateway.token.reveal() if gateway.token else None,
+            loopback=is_loopback(gateway.host),
+            allowed_hosts=gateway.allowed_hosts,
+        ),
+        limits=Limits(input_bytes=gateway.max_input_bytes, artifact_bytes=gateway.max_upload_bytes),
+        retention=Retention(
+            jobs_seconds=retention.jobs_seconds,
+            inputs_seconds=retention.inputs_seconds,
+            stale_seconds=retention.orphans_seconds,
+        ),
+        pace=Pace(max_age_seconds=gateway.service_max_age_seconds, probe_seconds=gateway.service_probe_seconds),
+        lease_seconds=gateway.lease_seconds,
+        data_folder=settings.data,
+        min_free_bytes=retention.min_free_bytes,
+        public_url=settings.gateway.url or "",
+        version=__version__,
+    )
