@@ -77,6 +77,21 @@ class Board(Feed):
                 raise NotFound(f"no component named {name!r}")
         self._changed()
 
+    def rename(self, name: str, new_name: str) -> None:
+        """Call a component by the name that its model gave itself, once that is known; its past loads stay its own.
+
+        Raises `NotFound`, and `Conflict` when the new name is taken.
+        """
+        if name == new_name:
+            return
+        with self._around.lock:
+            component = self.component(name)
+            if new_name in self._components:
+                raise Conflict(f"there is a component named {new_name!r} already")
+            component.spec = replace(component.spec, name=new_name)
+            self._components = {one.name: one for one in self._components.values()}
+        self._changed()
+
     def component(self, name: str) -> Component:
         """Return the component called `name`. Raises `NotFound`."""
         with self._around.lock:

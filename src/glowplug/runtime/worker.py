@@ -31,6 +31,7 @@ from glowplug.runtime.sink import SinkParts
 from glowplug.runtime.station import Station
 from glowplug.runtime.uplink import Uplink
 from glowplug.runtime.uploads import put_patiently
+from glowplug.store import ModelInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ class Worker(Startable):
         await sweep(self._parts.scratch)
         self._closed = asyncio.get_running_loop().create_future()
         for host in self._parts.hosts:
-            host.on_info = lambda _: self._announcer.push()
+            self._hear_of_info(host)
         if self._parts.direct is not None:
             self._parts.direct.slot_changed = self.ring
         self._loop(self._watch(), "board")
@@ -121,6 +122,15 @@ class Worker(Startable):
         self._loop(self._outbox.run(), "outbox")
         self._loop(self._notebook.run(), "notebook")
         self._loop(self._intake.run(), "intake")
+
+    def _hear_of_info(self, host: Host) -> None:
+        def described(info: ModelInfo) -> None:
+            self._parts.board.rename(host.component.name, info.name)
+            self._announcer.push()
+
+        host.on_info = described
+        if host.info is not None:
+            described(host.info)
 
     async def _stop(self) -> None:
         await self._runs.abort()
