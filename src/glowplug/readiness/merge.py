@@ -22,6 +22,7 @@ _ORDER = (
     (Status.READY,),
 )
 _RANKS = {status: rank for rank, statuses in enumerate(_ORDER) for status in statuses}
+_STEPS = tuple(Status)
 
 
 def merge(snapshots: Iterable[Snapshot], *, version: int, taken_at: datetime) -> Snapshot:
@@ -78,5 +79,5 @@ class MergedBoard(Feed):
         return merge(aged, version=version, taken_at=self._clock.now())
 
 
-def _how_far(one: ComponentSnapshot) -> tuple[int, float]:
-    return _RANKS[one.status], one.percent
+def _how_far(one: ComponentSnapshot) -> tuple[int, float, int]:
+    return _RANKS[one.status], one.percent, _STEPS.index(one.status)

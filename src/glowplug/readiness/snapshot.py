@@ -11,7 +11,7 @@ from typing import Any
 from glowplug.errors import InvalidInput, NotFound
 from glowplug.readiness.component_snapshot import ComponentSnapshot
 from glowplug.readiness.estimate import Estimate, together
-from glowplug.readiness.state import Gates, State, holds_back, verdict
+from glowplug.readiness.state import State, holds_back, verdict
 from glowplug.readiness.wire import Reader, present, written
 
 RETRY_AFTER_UNKNOWN_SECONDS = 2
@@ -107,7 +107,8 @@ class Snapshot:
         if unknown := [name for name in names if name not in known]:
             listed = ", ".join(sorted(known)) or "none"
             raise NotFound(f"no component named {unknown[0]!r}; there are: {listed}")
-        chosen = [replace(one, required=True, gates=Gates.ALWAYS) for one in self.components if one.name in set(names)]
+        # Never ready before: so that a server which died after the start is not let through as it is for the whole.
+        chosen = [replace(one, required=True, was_ready=False) for one in self.components if one.name in set(names)]
         return Snapshot.of(
             chosen,
             version=self.version,
