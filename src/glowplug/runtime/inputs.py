@@ -38,11 +38,14 @@ def _is_key(key: str) -> bool:
 
 
 async def fetch_inputs(artifacts: ArtifactStore, keys: Sequence[str], folder: Path) -> dict[str, str]:
-    """Copy artifacts into `folder` and map each reference to its local file. Raises `NotFound`."""
+    """Copy artifacts into `folder` and map each reference to its local file. Raises `NotFound`, naming the artifact."""
     files: dict[str, str] = {}
     for number, key in enumerate(keys):
         target = folder / str(number) / key.rsplit("/", 1)[-1]
-        await write_chunks(target, artifacts.read(key))
+        try:
+            await write_chunks(target, artifacts.read(key))
+        except NotFound as error:
+            raise NotFound(f"the input names {SCHEME}{key}, which is not there; upload it first", key=key) from error
         files[SCHEME + key] = str(target)
     return files
 

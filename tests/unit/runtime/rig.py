@@ -15,11 +15,11 @@ from glowplug.artifacts.disk import DiskArtifacts
 from glowplug.broker import Hint
 from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import Clock, SystemClock
-from glowplug.errors import Conflict, ModelCrashed, NotReady, TaskFailed
+from glowplug.errors import Conflict, GlowplugError, LeaseLost, ModelCrashed, NotReady
 from glowplug.gateway.parts import GatewayParts
 from glowplug.gateway.policy import Access, GatewayPolicy
 from glowplug.gateway.service import Gateway
-from glowplug.job import Job, JobEvent, JobRequest, OutcomeKind
+from glowplug.job import Budget, Job, JobEvent, JobRequest, Outcome, OutcomeKind
 from glowplug.lifecycle import Startable, running
 from glowplug.link import Order, OrderKind
 from glowplug.links.memory import MemoryLink
@@ -28,7 +28,7 @@ from glowplug.readiness import Board, Status
 from glowplug.runtime.direct import DirectApp
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
 from glowplug.runtime.worker import Worker, WorkerParts
-from glowplug.store import ModelInfo, TaskInfo
+from glowplug.store import ModelInfo, Settlement, TaskInfo
 from glowplug.stores.memory import MemoryStore
 
 SECONDS = 20.0
@@ -122,8 +122,10 @@ class FakeHost(Startable):
             async with self._places:
                 self.most_at_once = max(self.most_at_once, len(self.runs))
                 return await self.script(run)
-        except Exception as error:
-            return CallEnd(OutcomeKind.CANCELED, error=TaskFailed(str(error)))
+        except LeaseLost as error:
+            return CallEnd(OutcomeKind.CANCELED, error=error)
+        except GlowplugError as error:
+            return CallEnd(OutcomeKind.FAILED, error=error)
         finally:
             self.runs.pop(call.id, None)
             await self._told()
@@ -207,7 +209,8 @@ class Rig:
 
     async def submit(self, task: str = "echo.say", count: int = 1, **fields: Any) -> list[Job]:
         """Queue jobs and hint at them."""
-        requests = [JobRequest(task=task, **({"input": {"n": n}} | fields)) for n in range(count)]
+        budget = Budget(errors=fields.pop("budget_errors", 3), crashes=fields.pop("budget_crashes", 3))
+        requests = [JobRequest(task=task, budget=budget, **({"input": {"n": n}} | fields)) for n in range(count)]
         jobs = [submission.job for submission in await self.store.submit(requests)]
         await self.broker.publish([Hint(job.id, job.task) for job in jobs])
         return jobs
@@ -223,17 +226,22 @@ class Rig:
                 continue
             return found
 
-    async def told(self, job: Job, type: str, count: int = 1) -> list[JobEvent]:
-        """Wait until the job's log has `count` events of a type; return all of that type."""
-        async with asyncio.timeout(SECONDS):
-            while True:
-                found = [event for event in await self.log(job) if event.type == type]
-                if len(found) >= count:
-                    return found
-                with self.gateway.feed.watch(job.id) as channel:
+    async def told(self, job: Job, kind: str, count: int = 1) -> list[JobEvent]:
+        """Wait until the job's log has `count` events of a kind; return all of that kind."""
+        with self.gateway.feed.watch(job.id) as channel:
+            async with asyncio.timeout(SECONDS):
+                while True:
                     bell = channel.bell
-                    if len(await self.log(job)) > 0 and len([e for e in await self.log(job) if e.type == type]) < count:
-                        await bell.wait()
+                    found = [event for event in await self.log(job) if event.type == kind]
+                    if len(found) >= count:
+                        return found
+                    await bell.wait()
+
+    async def worker_waits(self, task: str = "echo.say") -> None:
+        """Wait until a claim of the worker waits at the desk."""
+        async with asyncio.timeout(SECONDS):
+            while not self.gateway.desk.free_slots(task):
+                await asyncio.sleep(0)
 
     async def log(self, job: Job) -> list[JobEvent]:
         return await self.store.events(job.id)
@@ -245,6 +253,11 @@ class Rig:
 
     async def job(self, job: Job) -> Job:
         return await self.store.job(job.id)
+
+    async def take_away(self, job: Job | None = None) -> None:
+        """End the running attempts as lost, as the reaper does with an expired lease; of one job or of all."""
+        holds = [hold for hold in await self.store.held_by("w1") if job is None or hold.job_id == job.id]
+        await self.gateway.ledger.settle("", [Settlement(hold, Outcome(OutcomeKind.LOST)) for hold in holds])
 
     def order(self, kind: OrderKind, target: str = "") -> None:
         self.gateway.desk.order("w1", Order(kind, target))
@@ -273,7 +286,7 @@ CRASH = CallEnd(OutcomeKind.CRASHED, error=ModelCrashed("died", exit=-11))
 
 
 @asynccontextmanager
-async def rig(  # noqa: PLR0913
+async def rig(
     folder: Path,
     *,
     clock: Clock | None = None,
