@@ -11,7 +11,7 @@ from glowplug.cli.output import Json, Meter, meter, note, say, say_json
 from glowplug.cli.session import open_client
 
 if TYPE_CHECKING:
-    from glowplug.client import Client, EventView, JobView
+    from glowplug.client import Client, EventView, JobView, Result
 
 
 def run(
@@ -34,21 +34,25 @@ def run(
             return
         if not json:
             note(f"job {job.id}")
-        try:
-            with meter(quiet=json) as shown:
-                if not job.done:
-                    shown.show(task, None, _queued(job))
-                result = client.result(job, timeout=timeout, on_event=lambda event: _show(shown, task, event))
-        except KeyboardInterrupt:
-            note(f"stopped waiting; the job goes on: glowplug jobs show {job.id}")
-            raise
+        result = _result(client, job, timeout, quiet=json)
         paths = [str(path) for path in client.save(result, out)]
-        if json:
-            say_json({"job": job.id, "task": task, "result": result.output, "files": paths})
-            return
-        say_json(result.output)
-        for path in paths:
-            say(path)
+    if json:
+        say_json({"job": job.id, "task": task, "result": result.output, "files": paths})
+        return
+    say_json(result.output)
+    for path in paths:
+        say(path)
+
+
+def _result(client: Client, job: JobView, timeout: float | None, *, quiet: bool) -> Result:
+    try:
+        with meter(quiet) as shown:
+            if not job.done:
+                shown.show(job.task, None, _queued(job))
+            return client.result(job, timeout=timeout, on_event=lambda event: _show(shown, job.task, event))
+    except KeyboardInterrupt:
+        note(f"stopped waiting; the job goes on: glowplug jobs show {job.id}")
+        raise
 
 
 def _as_upload(word: str) -> str:

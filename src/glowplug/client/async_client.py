@@ -6,8 +6,9 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,16 @@ FIRST_WAIT_SECONDS = 20
 POLL_SECONDS = 0.25
 
 JobRef = str | JobView
+
+
+@dataclass
+class _Cursor:
+    """How far a subscription has come, and when it may connect again."""
+
+    after: int
+    failures: int = 0
+    pause_seconds: float = 0.0
+    ended: bool = False
 
 
 class AsyncClient:
@@ -172,10 +183,7 @@ class AsyncClient:
             return job
         try:
             async with asyncio.timeout(timeout):
-                async for event in self.subscribe(job):
-                    if on_event is not None:
-                        on_event(event)
-                return await self.job(job)
+                return await self._followed(job, on_event)
         except TimeoutError as error:
             job_id = _id(job)
             message = f"job {job_id} is not done after {timeout:g} s; it goes on, ask for it later"
@@ -196,25 +204,11 @@ class AsyncClient:
 
         A connection that breaks is taken up where it broke, without gap or repeat.
         """
-        failures = 0
-        while True:
-            ask = Ask("GET", f"{_path(job)}/events", headers={"Last-Event-ID": str(after)})
-            try:
-                async with aclosing(self._exchange.events(ask)) as events:
-                    async for _, data in events:
-                        event = msgspec.json.decode(data, type=EventView)
-                        after, failures = event.seq, 0
-                        yield event
-                if (await self.job(job)).done:
-                    return
-                pause = POLL_SECONDS
-            except GlowplugError as error:
-                failures += 1
-                asked = self._retry.pause_seconds(error, failures)
-                if asked is None:
-                    raise
-                pause = asked
-            await asyncio.sleep(pause)
+        cursor = _Cursor(after)
+        while not await self._over(job, cursor):
+            async with aclosing(self._events(job, cursor)) as events:
+                async for event in events:
+                    yield event
 
     async def logs(self, job: JobRef) -> str:
         """Return what the job has printed."""
@@ -304,6 +298,44 @@ class AsyncClient:
     async def save(self, result: Result | JobView, to: str | os.PathLike[str]) -> list[Path]:
         """Save every file of a result into the folder `to`; a name that is taken gets a number."""
         return await self._files.save(result, Path(to))
+
+    async def _events(self, job: JobRef, cursor: _Cursor) -> AsyncGenerator[EventView, None]:
+        """Yield the events that one connection brings; an error that may pass only sets when to ask again."""
+        ask = Ask("GET", f"{_path(job)}/events", headers={"Last-Event-ID": str(cursor.after)})
+        try:
+            async with aclosing(self._exchange.events(ask)) as events:
+                async for _, data in events:
+                    event = msgspec.json.decode(data, type=EventView)
+                    cursor.after, cursor.failures = event.seq, 0
+                    yield event
+            cursor.ended = True
+        except DeadlineExceeded as error:
+            # A stream that lives has a heartbeat: silence is a connection that broke without telling.
+            cursor.pause_seconds = self._pause(cursor, Unreachable(error.message))
+        except GlowplugError as error:
+            cursor.pause_seconds = self._pause(cursor, error)
+
+    def _pause(self, cursor: _Cursor, error: GlowplugError) -> float:
+        cursor.failures += 1
+        pause = self._retry.pause_seconds(error, cursor.failures)
+        if pause is None:
+            raise error
+        return pause
+
+    async def _over(self, job: JobRef, cursor: _Cursor) -> bool:
+        """Say whether there is nothing more to come; where there may be, return when it is time to connect again."""
+        if cursor.ended and (await self.job(job)).done:
+            return True
+        cursor.ended = False
+        await asyncio.sleep(cursor.pause_seconds)
+        cursor.pause_seconds = POLL_SECONDS
+        return False
+
+    async def _followed(self, job: JobRef, on_event: Callable[[EventView], None] | None) -> JobView:
+        async for event in self.subscribe(job):
+            if on_event is not None:
+                on_event(event)
+        return await self.job(job)
 
     async def _submit(
         self,

@@ -38,7 +38,7 @@ class Meters:
             self._by_event.setdefault(spec.event, []).append((spec, self._meter(spec)))
         Gauge("up", "The process answers.", namespace=NAMESPACE, registry=self._registry).set(1)
         info = Gauge("build_info", "The version that runs.", ("version",), namespace=NAMESPACE, registry=self._registry)
-        info.labels(version).set(1)
+        info.labels(version or "unknown").set(1)
         self._registry.register(_Readings(sources))
         ProcessCollector(registry=self._registry)
 

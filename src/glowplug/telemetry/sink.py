@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from glowplug import __version__
 from glowplug.events import EventSpec, Sink, set_sink
 from glowplug.lifecycle import Startable
 from glowplug.telemetry.readings import Source
@@ -49,7 +48,9 @@ class Telemetry(Startable):
         *,
         stream: TextIO | None = None,
         secrets: Iterable[str] = (),
+        version: str = "",
     ) -> None:
+        self._version = version
         self._level = level
         self._form = form
         self._stream = stream or sys.stderr
@@ -88,7 +89,7 @@ class Telemetry(Startable):
 
             form = log_format(self._form, self._stream)
             colors = form == "pretty" and "NO_COLOR" not in os.environ
-            self._meters = Meters(self._sources, __version__)
+            self._meters = Meters(self._sources, self._version)
             self._lines = Lines(self._stream, form, self._level, colors=colors)
             self._bridge = Bridge(self._write)
             logging.getLogger().addHandler(self._bridge)
