@@ -42,9 +42,9 @@ class S3Server:
         """Name the multipart uploads that nobody finished or took back."""
         return self._list(f"/buckets/{BUCKET}/.uploads/")
 
-    def stored_parts(self) -> list[str]:
-        """Name the parts that have arrived, of all open uploads."""
-        return [part for upload in self.open_uploads() for part in self._list(upload + "/")]
+    def stored_parts(self, upload: str) -> list[str]:
+        """Name the parts of an open upload that have arrived."""
+        return self._list(upload + "/")
 
     def _list(self, folder: str) -> list[str]:
         listing = urllib.request.Request(f"{self.filer}{folder}?limit=1000", headers={"Accept": "application/json"})

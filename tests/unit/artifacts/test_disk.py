@@ -18,6 +18,8 @@ from glowplug.artifacts.disk import UPLOADS, DiskArtifacts
 from glowplug.errors import BugError, DiskFull, InvalidInput, NotFound, RemoteError, SettingsError
 from glowplug.testing.artifacts import keys_below, pattern, pieces, read_all
 
+pytestmark = pytest.mark.timeout(60)
+
 MIB = 1 << 20
 
 
@@ -28,7 +30,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(root: Path) -> AsyncIterator[DiskArtifacts]:
-    async with asyncio.timeout(30), DiskArtifacts(root) as store:
+    async with DiskArtifacts(root) as store:
         yield store
 
 
@@ -77,25 +79,23 @@ class TestDurability:
         assert calls == ["sync upload", "rename to b.png", "sync 7"]
 
     async def test_a_writer_killed_half_way_leaves_nothing_that_the_next_start_does_not_sweep(self, root: Path) -> None:
-        async with asyncio.timeout(30):
-            killed = writer(root)
-            killed.send_signal(signal.SIGKILL)
-            killed.communicate()
-            assert len(list((root / UPLOADS).iterdir())) == 1
-            async with DiskArtifacts(root) as store:
-                assert list((root / UPLOADS).iterdir()) == []
-                assert await keys_below(store) == []
+        killed = writer(root)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        assert len(list((root / UPLOADS).iterdir())) == 1
+        async with DiskArtifacts(root) as store:
+            assert list((root / UPLOADS).iterdir()) == []
+            assert await keys_below(store) == []
 
     async def test_a_start_does_not_sweep_what_a_living_process_writes(self, root: Path) -> None:
-        async with asyncio.timeout(30):
-            writing = writer(root)
-            try:
-                async with DiskArtifacts(root) as other:
-                    assert len(list((root / UPLOADS).iterdir())) == 1
-                    assert await keys_below(other) == []
-            finally:
-                writing.kill()
-                writing.communicate()
+        writing = writer(root)
+        try:
+            async with DiskArtifacts(root) as other:
+                assert len(list((root / UPLOADS).iterdir())) == 1
+                assert await keys_below(other) == []
+        finally:
+            writing.kill()
+            writing.communicate()
 
     async def test_a_failed_put_leaves_no_file(self, store: DiskArtifacts, root: Path) -> None:
         async def broken() -> AsyncIterator[bytes]:
@@ -175,7 +175,7 @@ class TestPrivacy:
 
 class TestFaults:
     async def test_a_full_disk_is_said_and_leaves_room_again(self, small_disk: Path) -> None:
-        async with asyncio.timeout(30), DiskArtifacts(small_disk / "artifacts") as store:
+        async with DiskArtifacts(small_disk / "artifacts") as store:
             await store.put("small", pieces(b"x" * 1000))
             with pytest.raises(DiskFull) as caught:
                 await store.put("large", pieces(*[pattern(MIB // 4)] * 8))

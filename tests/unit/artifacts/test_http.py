@@ -19,6 +19,8 @@ from glowplug.clock import Clock, ManualClock, SystemClock
 from glowplug.errors import BugError, Corrupt, DiskFull, NotFound, RemoteError, Unauthorized, Unreachable
 from glowplug.testing.artifacts import keys_below, pattern, pieces, read_all
 
+pytestmark = pytest.mark.timeout(60)
+
 MIB = 1 << 20
 
 
@@ -31,12 +33,6 @@ class HastyClock(SystemClock):
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
         await asyncio.sleep(0)
-
-
-@pytest.fixture(autouse=True)
-async def bounded() -> AsyncIterator[None]:
-    async with asyncio.timeout(30):
-        yield
 
 
 @pytest.fixture
