@@ -27,7 +27,7 @@ def test_kills_of_the_model_process_lose_nothing(plug: System, kills: int) -> No
     [pytest.param(3, id="short"), pytest.param(50, id="long", marks=LONG)],
 )
 def test_kills_of_a_supervised_worker_lose_nothing(plug: System, kills: int) -> None:
-    plug.environment["GLOWPLUG_GATEWAY_LEASE_SECONDS"] = "60"
+    plug.environment["GLOWPLUG_LEASE_SECONDS"] = "60"
     plug.up(TRAINER)
     plug.wait_ready("epochs")
     report = Campaign(plug, lambda: plug.worker_pids()).run(kills)
@@ -45,7 +45,7 @@ def test_kills_of_a_supervised_worker_lose_nothing(plug: System, kills: int) -> 
     ],
 )
 def test_kills_of_a_worker_on_another_machine_cost_one_lease(plug: System, lease: int, kills: int) -> None:
-    plug.environment["GLOWPLUG_GATEWAY_LEASE_SECONDS"] = str(lease)
+    plug.environment["GLOWPLUG_LEASE_SECONDS"] = str(lease)
     plug.gateway()
     workers = [plug.worker(TRAINER)]
     plug.wait_ready("epochs")

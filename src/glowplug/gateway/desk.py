@@ -98,8 +98,9 @@ class Desk(Link):
                 "install the same release of glowplug on both",
                 protocol=PROTOCOL,
             )
-        fresh = await self._registry.register(message)
+        # Tasks first: whoever sees the model ready may ask for its schema in the next moment.
         await self._catalog.learn(message.models)
+        fresh = await self._registry.register(message)
         seat = self._seats[message.instance_id]
         if fresh:
             await self._settle_all(message.instance_id, OutcomeKind.CRASHED, "the worker was started anew")

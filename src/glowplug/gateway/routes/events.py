@@ -29,10 +29,14 @@ def router(gateway: Gateway) -> APIRouter:
     async def events(job_id: str, request: Request) -> Response:
         """Stream the job's events as SSE up to the terminal one, from after `Last-Event-ID` or `after`.
 
-        204 when the job is done and nothing is left to send, which stops a browser from reconnecting.
+        With `Accept: application/json` a page of what there is so far, without waiting; else 204 when the job is done and nothing is left to send, which stops a browser from reconnecting.
         """
         job = await store.job(job_id)
         after = _after(request)
+        if request.headers.get("accept", "").startswith("application/json"):
+            page = await store.events(job_id, after=after)
+            body = _encoder.encode({"events": [event_view(event) for event in page]})
+            return Response(body, media_type="application/json")
         if job.done and after >= job.last_seq:
             return Response(status_code=204)
         return EventSourceResponse(_stream(gateway, job, after), headers=STREAM_HEADERS)
