@@ -13,6 +13,8 @@ from glowplug.runtime.policy import fence_after_seconds, renew_after_seconds
 from glowplug.runtime.station import Station
 from glowplug.store import Hold, Renewal
 
+SHORTEST_SECONDS = 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseCalls:
@@ -91,9 +93,11 @@ class Leases:
     def _pause_seconds(self) -> float:
         # A sixth of the lease at most: a hold that is added meanwhile cannot be near its fence yet.
         now = self._clock.monotonic()
-        moments = [self._renewed_at + renew_after_seconds(self.lease_seconds), now + self.lease_seconds / 6]
+        moments = [now + self.lease_seconds / 6]
         moments += [self._fence_at(lease) for lease in self._leases.values() if not lease.fenced]
-        return max(0.005, min(moments) - now)
+        if self._renewal is None:
+            moments.append(self._renewed_at + renew_after_seconds(self.lease_seconds))
+        return max(SHORTEST_SECONDS, min(moments) - now)
 
     def _fence_at(self, lease: _Lease) -> float:
         return lease.confirmed_at + fence_after_seconds(self.lease_seconds)

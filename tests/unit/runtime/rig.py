@@ -243,6 +243,10 @@ class Rig:
             while not self.gateway.desk.free_slots(task):
                 await asyncio.sleep(0)
 
+    async def worker_is_known(self) -> None:
+        """Wait until the gateway has heard that the models are ready."""
+        await self.events.until("worker.status", status="ready")
+
     async def log(self, job: Job) -> list[JobEvent]:
         return await self.store.events(job.id)
 
