@@ -78,9 +78,10 @@ def _package_folder(target: str) -> Path | None:
     top = target.partition(":")[0].partition(".")[0]
     with suppress(ImportError, ValueError):
         spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path]) if top else None
-        if spec is not None:
-            places = [spec.origin] if spec.origin else [f"{place}/." for place in spec.submodule_search_locations or ()]
-            return Path(places[0]).absolute().parent if places else None
+        if spec is not None and spec.origin:
+            return Path(spec.origin).absolute().parent
+        if spec is not None and spec.submodule_search_locations:
+            return Path(spec.submodule_search_locations[0]).absolute()
     return None
 
 
