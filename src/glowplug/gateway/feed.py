@@ -143,15 +143,18 @@ class Feed:
                 for event in events:
                     after = event.seq
                     yield event
-                if events:
-                    if events[-1].type in TERMINAL_TYPES and not await channel.read(after):
-                        return
-                    continue
-                if self._closing.is_set():
+                if await self._ended(channel, events):
                     return
-                if not await woken(bell, self._clock, self._heartbeat_seconds):
+                if not events and not await woken(bell, self._clock, self._heartbeat_seconds):
                     channel.look_again()
                     yield None
+
+    async def _ended(self, channel: Channel, events: list[JobEvent]) -> bool:
+        if not events:
+            return self._closing.is_set()
+        # A terminal event with others behind it belongs to a run that was followed by a retry.
+        last = events[-1]
+        return last.type in TERMINAL_TYPES and not await channel.read(last.seq)
 
     async def done(self, job_id: str, *, timeout_seconds: float) -> Job:
         """Return the job once it is done, or as it stands after `timeout_seconds`. Raises `NotFound`."""

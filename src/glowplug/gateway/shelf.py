@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from glowplug.artifact import SCHEME, Artifact, ArtifactStore, Stat, checked_key
-from glowplug.errors import Conflict, DiskFull, Forbidden, InvalidInput, LeaseLost, NotFound
+from glowplug.errors import Conflict, Corrupt, DiskFull, Forbidden, InvalidInput, LeaseLost, NotFound
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.room import Room
 from glowplug.job import Job, JobState
@@ -69,12 +69,12 @@ class Shelf:
     async def store_for_worker(
         self, key: str, chunks: AsyncIterator[bytes], media_type: str, sha256: str | None
     ) -> Artifact:
-        """Store what a worker sends, where it may write. Raises `LeaseLost`, `Forbidden`, `InvalidInput`."""
+        """Store what a worker sends, where it may write. Raises `LeaseLost`, `Forbidden`, `Corrupt`."""
         await self.check_writable(key)
         artifact = await self._put(key, chunks, media_type)
         if sha256 is not None and sha256.lower() != artifact.sha256:
             await self._artifacts.delete(key)
-            raise InvalidInput("the bytes that arrived are not those that were announced; send them again")
+            raise Corrupt("the bytes that arrived are not those that were announced; send them again", key=key)
         return artifact
 
     async def check_writable(self, key: str) -> None:

@@ -17,6 +17,7 @@ from glowplug.artifacts.disk import DiskArtifacts
 from glowplug.broker import Broker
 from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import Clock, ManualClock
+from glowplug.events import EventSpec
 from glowplug.gateway.app import build_app
 from glowplug.gateway.parts import GatewayParts
 from glowplug.gateway.policy import Access, GatewayPolicy
@@ -54,6 +55,20 @@ def picture(status: Status = Status.READY, *, draining: bool = False, **models: 
         for name, one in chosen.items()
     ]
     return Snapshot.of(components, taken_at=MOMENT, draining=draining).to_dict()
+
+
+class Told:
+    """A sink that remembers: what was emitted, by name."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, spec: EventSpec, fields: dict[str, Any]) -> None:
+        self.events.append((spec.name, fields))
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """Return the fields of every event called `name`."""
+        return [fields for emitted, fields in self.events if emitted == name]
 
 
 class HandWorker:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from glowplug.artifact import checked_key
+from glowplug.artifact import Stat, checked_key
 from glowplug.gateway import bodies
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.documents import described
@@ -19,6 +20,7 @@ from glowplug.gateway.shelf import Found
 from glowplug.model import guess_media_type
 
 LINK_LIFE = timedelta(minutes=15)
+_encoder = msgspec.json.Encoder()
 HASH_HEADER = "x-content-sha256"
 
 
@@ -67,6 +69,11 @@ def internal_router(gateway: Gateway) -> APIRouter:
     shelf, artifacts = gateway.shelf, gateway.parts.artifacts
     limit_bytes = gateway.policy.limits.artifact_bytes
 
+    @routes.get("")
+    async def walk(prefix: str = "") -> Response:
+        below = checked_key(prefix) if prefix else ""
+        return StreamingResponse(_lines(artifacts.walk(below)), media_type="application/x-ndjson")
+
     @routes.put("/{key:path}")
     async def put(key: str, request: Request) -> Response:
         media_type = stated_media_type(request.headers.get("content-type")) or guess_media_type(key)
@@ -92,6 +99,11 @@ def internal_router(gateway: Gateway) -> APIRouter:
         return Found(await artifacts.stat(checked_key(key)), guess_media_type(key))
 
     return routes
+
+
+async def _lines(stats: AsyncIterator[Stat]) -> AsyncIterator[bytes]:
+    async for stat in stats:
+        yield _encoder.encode(stat) + b"\n"
 
 
 def _body(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
