@@ -246,8 +246,9 @@ def new_job_id(now: datetime) -> str:
 
 def submitted(request: JobRequest, now: datetime) -> Change:
     """Make the row of a new job."""
+    job_id = new_job_id(now)
     job = Job(
-        id=new_job_id(now),
+        id=job_id,
         task=request.task,
         input=request.input,
         owner=request.owner,
@@ -261,14 +262,16 @@ def submitted(request: JobRequest, now: datetime) -> Change:
         metadata=request.metadata,
         batch_id=request.batch_id,
         budget=request.budget,
+        last_seq=1,
     )
-    return _tell(job, now, ("queued", {"task": job.task}))
+    return job, (JobEvent(job_id, 1, "queued", now, {"task": job.task}),)
 
 
 def claimed(job: Job, worker_id: str, now: datetime, lease: timedelta) -> Change:
     """Hand a queued job to a worker: token and attempt grow, the lease starts."""
     token, number = job.token + 1, job.attempt + 1
     attempt = Attempt(number=number, token=token, worker_id=worker_id, started_at=now)
+    events = _events(job, now, ("started", {"attempt": number, "worker": worker_id}))
     changed = replace(
         job,
         state=JobState.RUNNING,
@@ -279,8 +282,9 @@ def claimed(job: Job, worker_id: str, now: datetime, lease: timedelta) -> Change
         started_at=job.started_at or now,
         progress=None,
         attempts=(*job.attempts, attempt)[-MAX_ATTEMPTS_KEPT:],
+        last_seq=job.last_seq + len(events),
     )
-    return _tell(changed, now, ("started", {"attempt": number, "worker": worker_id}))
+    return changed, events
 
 
 def renewed(job: Job, now: datetime, lease: timedelta) -> Job:
@@ -290,21 +294,32 @@ def renewed(job: Job, now: datetime, lease: timedelta) -> Job:
 
 def noted(job: Job, notes: tuple[Note, ...], now: datetime) -> Change:
     """Append what the running attempt reported; a checkpoint gives the crash budget back."""
+    checkpoint, progress, spent = job.checkpoint, job.progress, job.spent
     for note in notes:
         if note.checkpoint is not None:
-            job = replace(job, checkpoint=note.checkpoint, spent=replace(job.spent, crashes=0))
+            checkpoint, spent = note.checkpoint, replace(spent, crashes=0)
         if note.progress is not None:
-            job = replace(job, progress=note.progress)
-    return _tell(job, now, *((note.type, note.data) for note in notes))
+            progress = note.progress
+    events = _events(job, now, *((note.type, note.data) for note in notes))
+    last_seq = job.last_seq + len(events)
+    return replace(job, checkpoint=checkpoint, progress=progress, spent=spent, last_seq=last_seq), events
 
 
 def settled(job: Job, outcome: Outcome, now: datetime, jitter: float = 1.0) -> Change:
     """End the running attempt and decide what becomes of the job. `jitter` is uniform in 0..1."""
     attempts = (*job.attempts[:-1], _ended(job, outcome, now))
-    job = replace(job, attempts=attempts, worker_id=None, lease_until=None)
     if outcome.kind is OutcomeKind.COMPLETED:
-        job = replace(job, result=outcome.result, artifacts=outcome.artifacts, failure=None)
+        job = replace(
+            job,
+            attempts=attempts,
+            worker_id=None,
+            lease_until=None,
+            result=outcome.result,
+            artifacts=outcome.artifacts,
+            failure=None,
+        )
         return _final(job, JobState.COMPLETED, now, {"result": outcome.result})
+    job = replace(job, attempts=attempts, worker_id=None, lease_until=None)
     # A cancel that was asked for wins over any other end, so that a dead worker cannot make the job run again.
     if outcome.kind is OutcomeKind.CANCELED or job.cancel_requested_at is not None:
         return _final(job, JobState.CANCELED, now, {})
@@ -324,7 +339,7 @@ def cancel_asked(job: Job, now: datetime) -> Change:
     job = replace(job, cancel_requested_at=now)
     if job.state is JobState.QUEUED:
         return _final(job, JobState.CANCELED, now, {})
-    return _tell(job, now, ("canceling", {}))
+    return replace(job, last_seq=job.last_seq + 1), _events(job, now, ("canceling", {}))
 
 
 def retried(job: Job, now: datetime) -> Change:
@@ -366,16 +381,17 @@ def _ended(job: Job, outcome: Outcome, now: datetime) -> Attempt:
 
 
 def _final(job: Job, state: JobState, now: datetime, data: Mapping[str, Any]) -> Change:
-    return _tell(replace(job, state=state, finished_at=now), now, (state.value, data))
+    events = _events(job, now, (state.value, data))
+    return replace(job, state=state, finished_at=now, last_seq=job.last_seq + 1), events
 
 
 def _again(job: Job, now: datetime, run_at: datetime, data: Mapping[str, Any]) -> Change:
-    return _tell(replace(job, state=JobState.QUEUED, run_at=run_at, progress=None), now, ("requeued", data))
+    events = _events(job, now, ("requeued", data))
+    return replace(job, state=JobState.QUEUED, run_at=run_at, progress=None, last_seq=job.last_seq + 1), events
 
 
-def _tell(job: Job, now: datetime, *told: tuple[str, Mapping[str, Any]]) -> Change:
-    events = tuple(
+def _events(job: Job, now: datetime, *told: tuple[str, Mapping[str, Any]]) -> tuple[JobEvent, ...]:
+    return tuple(
         JobEvent(job_id=job.id, seq=job.last_seq + number, type=kind, at=now, data=data)
         for number, (kind, data) in enumerate(told, start=1)
     )
-    return replace(job, last_seq=job.last_seq + len(events)), events

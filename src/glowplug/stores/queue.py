@@ -6,6 +6,7 @@ walked level by level: a million jobs that wait for tomorrow cost nothing today.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -16,12 +17,19 @@ from glowplug.job import Job
 from glowplug.store import Depth, Want
 from glowplug.stores.moments import micros
 from glowplug.stores.rows import job_of
-from glowplug.stores.tables import IS_QUEUED, IS_RUNNING, jobs
+from glowplug.stores.tables import IS_LEASED, IS_QUEUED, jobs
 
 _TOP = 2**31
 
 _WAITS = (IS_QUEUED, jobs.c.task == bindparam("task"))
 _IS_DUE = jobs.c.run_at <= bindparam("now")
+_IS_OF_LEVEL = jobs.c.priority == bindparam("priority")
+
+
+def _bounded_count(rows: Select[str]) -> Select[int]:
+    return select(func.count()).select_from(rows.limit(bindparam("limit")).subquery())
+
+
 _LEVEL = (
     select(jobs.c.priority)
     .where(*_WAITS, jobs.c.priority < bindparam("below"))
@@ -36,20 +44,14 @@ _DUE = (
     .with_for_update(skip_locked=True)
 )
 _PLACE = select(jobs.c.task, jobs.c.priority, jobs.c.run_at).where(IS_QUEUED, jobs.c.id == bindparam("job_id"))
-_OF_LEVEL = select(jobs.c.id).where(*_WAITS, _IS_DUE, jobs.c.priority == bindparam("priority"))
+_OF_LEVEL = select(jobs.c.id).where(*_WAITS, _IS_DUE, _IS_OF_LEVEL)
 _AHEAD = tuple_(jobs.c.run_at, jobs.c.id) < tuple_(bindparam("run_at"), bindparam("job_id"))
-_FIRST = select(jobs.c.run_at).where(*_WAITS, jobs.c.priority == bindparam("priority")).order_by(jobs.c.run_at).limit(1)
-_DUE_COUNT = func.sum(case((_IS_DUE, 1), else_=0))
-_WAITING = select(jobs.c.task, func.count(), _DUE_COUNT, func.min(jobs.c.run_at)).where(IS_QUEUED).group_by(jobs.c.task)
-_AT_WORK = select(jobs.c.task, func.count()).where(IS_RUNNING).group_by(jobs.c.task)
-
-
-def _bounded_count(rows: Select[str]) -> Select[int]:
-    return select(func.count()).select_from(rows.limit(bindparam("limit")).subquery())
-
-
 _COUNT_LEVEL = _bounded_count(_OF_LEVEL)
 _COUNT_AHEAD = _bounded_count(_OF_LEVEL.where(_AHEAD))
+_FIRST = select(jobs.c.run_at).where(*_WAITS, _IS_OF_LEVEL).order_by(jobs.c.run_at).limit(1)
+_DUE_COUNT = func.sum(case((_IS_DUE, 1), else_=0))
+_WAITING = select(jobs.c.task, func.count(), _DUE_COUNT, func.min(jobs.c.run_at)).where(IS_QUEUED).group_by(jobs.c.task)
+_AT_WORK = select(jobs.c.task).where(*IS_LEASED)
 
 
 def due_jobs(connection: Connection, want: Want, now: datetime) -> list[Job]:
@@ -121,6 +123,6 @@ def depths(connection: Connection, now: datetime) -> dict[str, Depth]:
     for task, queued, due, oldest in connection.execute(_WAITING, {"now": micros(now)}):
         age = (micros(now) - oldest) / 1_000_000 if due else 0.0
         found[task] = Depth(queued=queued, due=due, oldest_seconds=age)
-    for task, running in connection.execute(_AT_WORK):
+    for task, running in Counter(connection.execute(_AT_WORK).scalars()).items():
         found[task] = replace(found.get(task, Depth()), running=running)
     return found

@@ -13,7 +13,7 @@ from glowplug.store import Hold, JobFilter, JobPage, ModelInfo, WorkerRecord
 from glowplug.stores.moments import micros
 from glowplug.stores.rows import event_of, job_of
 from glowplug.stores.rules import cursor_after, found, parse_cursor
-from glowplug.stores.tables import HAS_BATCH, IS_RUNNING, events, jobs, models, workers
+from glowplug.stores.tables import HAS_BATCH, IS_LEASED, STATE_IS, events, jobs, models, workers
 
 _JOB = select(jobs).where(jobs.c.id == bindparam("job_id"))
 _EVENTS = (
@@ -24,8 +24,8 @@ _EVENTS = (
 )
 _NEWEST = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(bindparam("limit"))
 _BELOW = tuple_(jobs.c.created_at, jobs.c.id) < tuple_(bindparam("page_at"), bindparam("page_id"))
-_HELD = select(jobs.c.id, jobs.c.token).where(IS_RUNNING)
-_HELD_BY = _HELD.where(jobs.c.worker_id == bindparam("worker")).order_by(jobs.c.id)
+_HELD = select(jobs.c.id, jobs.c.token).where(*IS_LEASED)
+_HELD_BY = _HELD.where(jobs.c.worker_id == bindparam("worker"))
 _EXPIRED = (
     _HELD.where(jobs.c.lease_until <= bindparam("now"))
     .order_by(jobs.c.lease_until, jobs.c.id)
@@ -53,7 +53,7 @@ def job_page(connection: Connection, where: JobFilter, cursor: str | None, limit
 
 def _newest(connection: Connection, where: JobFilter, cursor: str | None, limit: int) -> list[Job]:
     states: Sequence[JobState | None] = [None] if where.states is None else list(dict.fromkeys(where.states))
-    # One range of the index for each state; asked for several at once, SQLite would sort every job that has one.
+    # Each state has its index; asked for several at once, SQLite would sort every job that is in one of them.
     rows = [job_of(row) for state in states for row in connection.execute(*_one_state(where, state, cursor, limit))]
     rows.sort(key=lambda job: (job.created_at, job.id), reverse=True)
     return rows[:limit]
@@ -63,9 +63,8 @@ def _one_state(
     where: JobFilter, state: JobState | None, cursor: str | None, limit: int
 ) -> tuple[Select[tuple[object, ...]], dict[str, object]]:
     asked: dict[str, object] = {"limit": limit}
-    terms: list[ColumnElement[bool]] = []
+    terms: list[ColumnElement[bool]] = [] if state is None else [STATE_IS[state]]
     for column, value in (
-        (jobs.c.state, state.value if state else None),
         (jobs.c.task, where.task),
         (jobs.c.owner, where.owner),
         (jobs.c.batch_id, where.batch_id),
@@ -95,7 +94,9 @@ def job_events(connection: Connection, job_id: str, after: int, limit: int) -> l
 
 def held_by(connection: Connection, worker_id: str) -> list[Hold]:
     """List the holds of a worker."""
-    return [Hold(*row) for row in connection.execute(_HELD_BY, {"worker": worker_id})]
+    return sorted(
+        (Hold(*row) for row in connection.execute(_HELD_BY, {"worker": worker_id})), key=lambda hold: hold.job_id
+    )
 
 
 def expired(connection: Connection, now: datetime, limit: int) -> list[Hold]:

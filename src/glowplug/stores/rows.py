@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import compress
+from operator import attrgetter, is_not
 from typing import Any
 
 import msgspec
@@ -21,7 +24,7 @@ _TIMES = ("created_at", "run_at", "lease_until", "started_at", "finished_at", "c
 _JSON: dict[str, tuple[Any, Any]] = {
     "budget": (Budget, Budget()),
     "spent": (Spent, Spent()),
-    "metadata": (dict[str, Any], {}),
+    "metadata": (dict[str, Any], None),
     "progress": (Progress, None),
     "checkpoint": (Checkpoint, None),
     "failure": (Failure, None),
@@ -30,7 +33,8 @@ _JSON: dict[str, tuple[Any, Any]] = {
     "input": (dict[str, Any], None),
     "result": (Any, None),
 }
-_COLUMNS = tuple(column.name for column in jobs.columns)
+# Interned, because a call with thirty keywords compares each with each unless they are the same objects.
+_COLUMNS = tuple(sys.intern(str(column.name)) for column in jobs.columns)
 _DECODERS = tuple((name, msgspec.json.Decoder(kind).decode, default) for name, (kind, default) in _JSON.items())
 _states = {state.value: state for state in JobState}
 
@@ -62,6 +66,7 @@ def _encoder(name: str) -> Callable[[Any], Any]:
 
 
 _ENCODERS = tuple((name, _encoder(name)) for name in _COLUMNS)
+_values = attrgetter(*_COLUMNS)
 
 
 def job_row(job: Job) -> dict[str, Any]:
@@ -71,11 +76,9 @@ def job_row(job: Job) -> dict[str, Any]:
 
 def changed_columns(before: Job, after: Job) -> dict[str, Any]:
     """Return the columns in which `after` differs from `before`."""
-    return {
-        name: encode(getattr(after, name))
-        for name, encode in _ENCODERS
-        if getattr(after, name) is not getattr(before, name)
-    }
+    new = _values(after)
+    differs = map(is_not, new, _values(before))
+    return {name: encode(value) for (name, encode), value in compress(zip(_ENCODERS, new, strict=True), differs)}
 
 
 def job_of(row: Sequence[Any]) -> Job:

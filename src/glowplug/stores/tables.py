@@ -20,6 +20,8 @@ from sqlalchemy import (
     literal_column,
 )
 
+from glowplug.job import JobState
+
 REVISION = "0001"
 
 metadata = MetaData()
@@ -91,8 +93,10 @@ models = Table(
 )
 
 # Written out, not bound: a planner matches a partial index only against what it can read in the statement.
-IS_QUEUED = jobs.c.state == literal_column("'queued'")
-IS_RUNNING = jobs.c.state == literal_column("'running'")
+STATE_IS = {state: jobs.c.state == literal_column(f"'{state.value}'") for state in JobState}
+IS_QUEUED, IS_RUNNING = STATE_IS[JobState.QUEUED], STATE_IS[JobState.RUNNING]
+# Every running job has a lease; to say so leads a planner to that index, whatever order or grouping is asked for.
+IS_LEASED = (IS_RUNNING, jobs.c.lease_until.is_not(None))
 HAS_KEY = jobs.c.key.is_not(None)
 HAS_BATCH = jobs.c.batch_id.is_not(None)
 HAS_ENDED = jobs.c.finished_at.is_not(None)
@@ -110,7 +114,9 @@ Index("jobs_lease", jobs.c.lease_until, jobs.c.worker_id, sqlite_where=IS_RUNNIN
 Index("jobs_key", jobs.c.owner, jobs.c.key, unique=True, sqlite_where=HAS_KEY, postgresql_where=HAS_KEY)
 Index("jobs_ended", jobs.c.finished_at, sqlite_where=HAS_ENDED, postgresql_where=HAS_ENDED)
 Index("jobs_created", jobs.c.created_at, jobs.c.id)
-Index("jobs_by_state", jobs.c.state, jobs.c.created_at, jobs.c.id)
+for _state, _is in STATE_IS.items():
+    # One each and not one for all: SQLite has no statistics, and would take that one to look for the next job.
+    Index(f"jobs_{_state.value}", jobs.c.created_at, jobs.c.id, sqlite_where=_is, postgresql_where=_is)
 Index("jobs_by_task", jobs.c.task, jobs.c.created_at, jobs.c.id)
 Index("jobs_by_owner", jobs.c.owner, jobs.c.created_at, jobs.c.id)
 Index(

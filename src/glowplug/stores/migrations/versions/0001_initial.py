@@ -93,7 +93,9 @@ def _create_indexes() -> None:
     op.create_index("jobs_key", "jobs", ["owner", "key"], unique=True, sqlite_where=HAS_KEY, postgresql_where=HAS_KEY)
     op.create_index("jobs_ended", "jobs", ["finished_at"], sqlite_where=HAS_ENDED, postgresql_where=HAS_ENDED)
     op.create_index("jobs_created", "jobs", ["created_at", "id"])
-    op.create_index("jobs_by_state", "jobs", ["state", "created_at", "id"])
+    for state in ("queued", "running", "completed", "failed", "canceled"):
+        is_state = sa.text(f"state = '{state}'")
+        op.create_index(f"jobs_{state}", "jobs", ["created_at", "id"], sqlite_where=is_state, postgresql_where=is_state)
     op.create_index("jobs_by_task", "jobs", ["task", "created_at", "id"])
     op.create_index("jobs_by_owner", "jobs", ["owner", "created_at", "id"])
     op.create_index(
