@@ -68,6 +68,9 @@ async def answer_problem(send: Send, error: GlowplugError) -> None:
     headers: list[Header] = [(b"content-type", b"application/problem+json")]
     if (seconds := retry_after(error)) is not None:
         headers.append((b"retry-after", seconds))
+    if isinstance(error, TooLarge):
+        # Else the server would go on reading the rest, however long it is, to keep the connection.
+        headers.append((b"connection", b"close"))
     await answer(send, error.status, problem(error), *headers)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from glowplug.errors import GlowplugError
 from glowplug.lifecycle import cancel
 from glowplug.link import Order, Renew
+from glowplug.runtime.bell import Bell
 from glowplug.runtime.policy import fence_after_seconds, renew_after_seconds
 from glowplug.runtime.station import Station
 from glowplug.store import Hold, Renewal
@@ -43,16 +44,28 @@ class Leases:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._clock = station.clock
+        self._bell = Bell(station.clock)
         self._leases: dict[Hold, _Lease] = {}
         self._calls: LeaseCalls | None = None
         self._renewed_at = 0.0
         self._renewal: asyncio.Task[None] | None = None
-        self.lease_seconds = station.policy.lease_seconds
+        self._lease_seconds = station.policy.lease_seconds
 
     @property
     def holds(self) -> tuple[Hold, ...]:
         """Return every hold, also those whose end is still on its way."""
         return tuple(self._leases)
+
+    @property
+    def lease_seconds(self) -> float:
+        """Return how long leases last, as the gateway said."""
+        return self._lease_seconds
+
+    def last(self, lease_seconds: float) -> None:
+        """Take the gateway's word for how long leases last."""
+        if lease_seconds != self._lease_seconds:
+            self._lease_seconds = lease_seconds
+            self._bell.ring()
 
     def tell(self, calls: LeaseCalls) -> None:
         """Say whom to tell; before `run`."""
@@ -76,7 +89,7 @@ class Leases:
         self._renewed_at = self._clock.monotonic()
         try:
             while True:
-                await self._clock.sleep(self._pause_seconds())
+                await self._bell.wait(self._pause_seconds())
                 self._act(self._clock.monotonic())
         finally:
             await cancel(self._renewal)
@@ -86,21 +99,21 @@ class Leases:
         if self._renewal is not None and self._renewal.done():
             self._renewal.result()
             self._renewal = None
-        if self._renewal is None and now - self._renewed_at >= renew_after_seconds(self.lease_seconds):
+        if self._renewal is None and now - self._renewed_at >= renew_after_seconds(self._lease_seconds):
             self._renewed_at = now
             self._renewal = asyncio.create_task(self._renew(), name="renewal")
 
     def _pause_seconds(self) -> float:
         # A sixth of the lease at most: a hold that is added meanwhile cannot be near its fence yet.
         now = self._clock.monotonic()
-        moments = [now + self.lease_seconds / 6]
+        moments = [now + self._lease_seconds / 6]
         moments += [self._fence_at(lease) for lease in self._leases.values() if not lease.fenced]
         if self._renewal is None:
-            moments.append(self._renewed_at + renew_after_seconds(self.lease_seconds))
+            moments.append(self._renewed_at + renew_after_seconds(self._lease_seconds))
         return max(SHORTEST_SECONDS, min(moments) - now)
 
     def _fence_at(self, lease: _Lease) -> float:
-        return lease.confirmed_at + fence_after_seconds(self.lease_seconds)
+        return lease.confirmed_at + fence_after_seconds(self._lease_seconds)
 
     def _fence(self, now: float) -> None:
         for hold, lease in list(self._leases.items()):

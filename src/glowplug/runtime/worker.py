@@ -184,7 +184,7 @@ class Worker(Startable):
         self._announcer.push()
 
     def _registered(self, registered: Registered) -> None:
-        self._leases.lease_seconds = registered.lease_seconds
+        self._leases.last(registered.lease_seconds)
         self._intake.open()
         self._obey(registered.orders)
 

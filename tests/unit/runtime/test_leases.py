@@ -193,6 +193,17 @@ async def test_an_answer_that_comes_after_the_fence_changes_nothing() -> None:
         assert it.told == [("fenced", A)]
 
 
+async def test_a_gateway_with_shorter_leases_is_believed_at_once() -> None:
+    async with watch() as it:
+        it.add(A)
+        it.answer(Renewal(A, held=True, cancel=False))
+        await it.clock.advance(1)
+        it.leases.last(6.0)
+        await it.clock.advance(1.1)
+        assert it.renewed == [(A,)]
+        assert it.leases.lease_seconds == 6.0
+
+
 async def test_a_wall_clock_that_jumps_neither_renews_nor_gives_up_anything() -> None:
     async with watch() as it:
         it.add(A)
