@@ -165,7 +165,8 @@ class Keeper(Startable):
         except GlowplugError as error:
             # What it held is then freed by its leases' end, only later.
             emit("store.failed", error=str(error))
-        await process.close()
+        finally:
+            await process.close()
 
     async def _wait_to_restart(self, exit_code: int | None) -> None:
         self.given_up = exit_code == USAGE_EXIT

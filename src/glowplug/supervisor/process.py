@@ -76,11 +76,14 @@ class WorkerProcess(asyncio.SubprocessProtocol):
 
     async def close(self) -> None:
         """Read the last words of an exited process, and let go of its pipes."""
-        with suppress(TimeoutError):
+        assert self._transport is not None
+        try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._silent.wait()
-        assert self._transport is not None
-        self._transport.close()
+        except TimeoutError:
+            return
+        finally:
+            self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""

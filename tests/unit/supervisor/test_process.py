@@ -57,9 +57,7 @@ async def output_of(program: str) -> list[str]:
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_both_event_loops_bring_the_last_words_and_the_exit(
-    new_event_loop: Callable[[], asyncio.AbstractEventLoop],
-) -> None:
+def test_both_event_loops_bring_the_last_words_and_the_exit(new_loop: NewLoop) -> None:
     async def main() -> tuple[list[str], int | None]:
         lines: list[str] = []
         process = await WorkerProcess.spawn(plan(ends(7, "first", "last")), lambda _, line: lines.append(line))
