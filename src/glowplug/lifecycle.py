@@ -89,8 +89,10 @@ async def cancel(task: asyncio.Task[object] | None) -> None:
     if task is None:
         return
     task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task
+    # Not awaited itself: then a cancellation of the waiter would look like the task's own, and be lost.
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
 
 
 async def in_thread(executor: Executor | None, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
