@@ -98,6 +98,8 @@ class System:
 
     def wait_ready(self, *models: str, limit: float = PATIENCE_SECONDS) -> None:
         def ready() -> bool:
+            dead = [process.args for process in self.programs[-1:] if process.poll() is not None]
+            assert not dead, f"{dead} ended\n{self.log()}"
             if not self.answers("/readyz"):
                 return False
             states = {model["name"]: model["ready"] for model in self.get("/v1/models")["models"]}
