@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from glowplug.errors import GlowplugError, Unreachable
+from glowplug.errors import GlowplugError, Unreachable, UserError
 from glowplug.events import emit
-from glowplug.lifecycle import Startable
+from glowplug.lifecycle import Startable, in_thread
 
 T = TypeVar("T")
 Operation = Callable[[Connection], T]
@@ -29,9 +29,9 @@ class Database(Protocol):
     """What a lane needs of a database."""
 
     def connect(self, *, writes: bool) -> Connection:
-        """Open a connection for the calling thread."""
+        """Open a connection for the calling thread. Raises an error of ours."""
 
-    def translate(self, error: DBAPIError) -> GlowplugError:
+    def translate(self, error: BaseException) -> GlowplugError:
         """Return the error of ours that a foreign one stands for."""
 
 
@@ -62,6 +62,7 @@ class Lane(Startable):
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._said = ""
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation in a transaction and return its answer once that has been committed."""
@@ -86,17 +87,18 @@ class Lane(Startable):
         for _ in self._threads:
             self._orders.put(None)
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+            await in_thread(None, thread.join)
         self._threads = []
 
     def _serve(self, opened: asyncio.Future[None]) -> None:
+        opening = Order(_nothing, opened)
         try:
             connection = self._database.connect(writes=self._writes)
-        except DBAPIError as error:
-            self._tell([Answer(Order(_nothing, opened), error=self._translated(error))])
+        except Exception as error:  # noqa: BLE001 - whoever awaits the start gets it
+            self._tell([Answer(opening, error=error)])
             return
         with connection:
-            self._tell([Answer(Order(_nothing, opened))])
+            self._tell([Answer(opening)])
             while orders := self._take():
                 self._tell(self._commit_together(connection, orders))
 
@@ -117,21 +119,21 @@ class Lane(Startable):
         try:
             with connection.begin():
                 answers = [_attempt(connection, order) for order in orders]
-        except DBAPIError as error:
-            failure = self._translated(error)
-            return [Answer(order, error=failure) for order in orders]
-        return [self._readable(answer) for answer in answers]
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever an order does
+            answers = [Answer(order, error=error) for order in orders]
+            # A commit that failed may have left its transaction open: the next group begins on a connection of its own.
+            connection.invalidate()
+        return [self._translated(answer) for answer in answers]
 
-    def _readable(self, answer: Answer) -> Answer:
-        if isinstance(answer.error, DBAPIError):
-            return Answer(answer.order, error=self._translated(answer.error))
-        return answer
-
-    def _translated(self, error: DBAPIError) -> GlowplugError:
-        failure = self._database.translate(error)
-        failure.__cause__ = error
-        emit("store.failed", error=failure.message)
-        return failure
+    def _translated(self, answer: Answer) -> Answer:
+        if answer.error is None or isinstance(answer.error, GlowplugError):
+            return answer
+        failure = self._database.translate(answer.error)
+        failure.__cause__ = answer.error
+        if failure.message != self._said and not isinstance(failure, UserError):
+            emit("store.failed", error=failure.message)
+        self._said = failure.message
+        return Answer(answer.order, error=failure)
 
     def _tell(self, answers: Sequence[Answer]) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -143,15 +145,24 @@ def _nothing(_: Connection) -> None:
 
 
 def _attempt(connection: Connection, order: Order) -> Answer:
+    if order.future.cancelled():
+        return Answer(order)
     connection.exec_driver_sql("SAVEPOINT attempt")
     try:
         answer = Answer(order, order.operation(connection))
     except Exception as error:  # noqa: BLE001 - it belongs to whoever gave the order
-        # Where the database has already rolled everything back, this raises, and the whole group fails.
-        connection.exec_driver_sql("ROLLBACK TO attempt")
+        _roll_back(connection, error)
         answer = Answer(order, error=error)
     connection.exec_driver_sql("RELEASE attempt")
     return answer
+
+
+def _roll_back(connection: Connection, error: Exception) -> None:
+    try:
+        connection.exec_driver_sql("ROLLBACK TO attempt")
+    except DBAPIError:
+        # The database has rolled everything back by itself, as SQLite does on a full disk: the whole group has failed.
+        raise error from error.__cause__
 
 
 def _deliver(answers: Sequence[Answer]) -> None:

@@ -60,6 +60,8 @@ def _as_is(value: Any) -> Any:
 
 
 def _encoder(name: str) -> Callable[[Any], Any]:
+    if name == "state":
+        return attrgetter("value")
     if name in _JSON:
         return _json_or_null(_JSON[name][1])
     return _optional_micros if name in _TIMES else _as_is

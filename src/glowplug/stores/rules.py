@@ -16,19 +16,30 @@ from glowplug.stores.moments import micros, moment
 
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9a-f]{1,32})")
 _PRIORITY_LIMIT = 2**31
+_TEXTS = ("task", "owner", "key", "batch_id", "webhook")
 
 
 def checked(request: JobRequest) -> JobRequest:
     """Return a request that reads back as it was said, cut loose from the caller's own objects.
 
     Raises:
-        InvalidInput: a value is not plain JSON, a time has no zone, or the priority is out of range.
+        InvalidInput: a value is not plain JSON, a text is not Unicode, a time has no zone, or the priority is out of
+            range.
     """
+    for name in _TEXTS:
+        _check_text(name, getattr(request, name))
     if abs(request.priority) >= _PRIORITY_LIMIT:
         raise InvalidInput(f"priority {request.priority} is out of range", fields=["priority"])
     if request.run_at is not None and request.run_at.utcoffset() is None:
         raise InvalidInput("run_at needs a time zone, such as a final Z", fields=["run_at"])
     return replace(request, input=_plain("input", request.input), metadata=_plain("metadata", request.metadata))
+
+
+def _check_text(name: str, value: str | None) -> None:
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{name} is not Unicode text: {error.reason}", fields=[name]) from error
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -17,6 +17,7 @@ from glowplug.errors import (
     Corrupt,
     DiskFull,
     GlowplugError,
+    InvalidInput,
     SettingsError,
     TooLarge,
     Unreachable,
@@ -29,7 +30,6 @@ WRITES = "glowplug_writes"
 # FULL: a commit that has returned survives a power cut. The cache and the log's size are a trade of memory and disk
 # for speed with a million rows.
 _PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
@@ -59,10 +59,19 @@ class SqliteDatabase:
             raise SettingsError(f"cannot create {self.path}: {error.strerror}") from error
 
     def connect(self, *, writes: bool) -> Connection:
-        """Open a connection for the calling thread; one that writes takes the write lock as each transaction begins."""
+        """Open a connection for the calling thread; one that writes takes the write lock as each transaction begins.
+
+        Raises:
+            Corrupt: the file is damaged, or no database.
+            SettingsError: it cannot be opened.
+            Unreachable: another program holds it.
+        """
         if self._engine is None:
             self._engine = self._create_engine()
-        return self._engine.connect().execution_options(**{WRITES: writes})
+        try:
+            return self._engine.connect().execution_options(**{WRITES: writes})
+        except (DBAPIError, sqlite3.Error) as error:
+            raise self.translate(error) from error
 
     def _create_engine(self) -> Engine:
         url = URL.create("sqlite", database=os.fspath(self.path))
@@ -71,9 +80,11 @@ class SqliteDatabase:
         event.listen(engine, "begin", _on_begin)
         return engine
 
-    def translate(self, error: DBAPIError) -> GlowplugError:
+    def translate(self, error: BaseException) -> GlowplugError:
         """Return the error of ours that says what happened and what to do."""
-        cause = error.orig
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, UnicodeEncodeError):
+            return InvalidInput(f"not Unicode text: {cause.reason}")
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self._corrupt(cause)
@@ -89,7 +100,7 @@ class SqliteDatabase:
             return TooLarge("a value is larger than the database can hold")
         if code == sqlite3.SQLITE_IOERR:
             return Unreachable(f"the disk below {self.path} failed: {cause}")
-        return BugError(f"the database refused a statement: {cause}")
+        return BugError(f"an operation on {self.path} failed: {cause!r}")
 
     def _disk_is_full(self) -> bool:
         with suppress(OSError):
@@ -106,6 +117,9 @@ class SqliteDatabase:
 def _on_connect(connection: sqlite3.Connection, _: object) -> None:
     # The driver must not begin transactions by itself: `_on_begin` does, and says which kind.
     connection.isolation_level = None
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise SettingsError("the database needs a local disk: this file system has no shared memory for its log")
     for pragma in _PRAGMAS:
         connection.execute(pragma)
 

@@ -16,6 +16,8 @@ from glowplug.stores.rows import job_of, to_text
 from glowplug.stores.rules import found, is_held, resubmitted, settle
 from glowplug.stores.tables import HAS_ENDED, HAS_KEY, events, jobs, models, workers
 
+KEYS_AT_ONCE = 1_000
+
 _BY_KEY = select(jobs).where(
     HAS_KEY, jobs.c.owner == bindparam("owner"), jobs.c.key.in_(bindparam("keys", expanding=True))
 )
@@ -52,11 +54,12 @@ def _jobs_by_key(connection: Connection, requests: Iterable[JobRequest]) -> dict
     for request in requests:
         if request.key is not None:
             keys.setdefault(request.owner, []).append(request.key)
-    return {
-        (owner, job.key): job
-        for owner, wanted in keys.items()
-        for job in map(job_of, connection.execute(_BY_KEY, {"owner": owner, "keys": wanted}))
-    }
+    known: dict[tuple[str, str | None], Job] = {}
+    for owner, wanted in keys.items():
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            asked = {"owner": owner, "keys": wanted[start : start + KEYS_AT_ONCE]}
+            known |= {(owner, job.key): job for job in map(job_of, connection.execute(_BY_KEY, asked))}
+    return known
 
 
 def claim(connection: Connection, worker_id: str, wants: Sequence[Want], now: datetime, lease: timedelta) -> list[Job]:

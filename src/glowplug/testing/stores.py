@@ -120,6 +120,12 @@ class StoreSuite(LeaseSuite):
         job = await queue(store, run_at=there)
         assert (await store.job(job.id)).run_at == clock.now()
 
+    @pytest.mark.parametrize("name", ["task", "owner", "key", "batch_id", "webhook"])
+    async def test_a_text_that_is_no_text_is_refused(self, store: Store, name: str) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            await store.submit([request(**{name: "half a pair: \ud800"})])
+        assert caught.value.data["fields"] == [name]
+
     async def test_a_priority_out_of_range_is_refused(self, store: Store) -> None:
         with pytest.raises(InvalidInput):
             await queue(store, priority=2**40)
@@ -138,7 +144,7 @@ class StoreSuite(LeaseSuite):
 
     # Reading.
 
-    @pytest.mark.parametrize("job_id", ["", "nope", "'; --", "x" * 500])
+    @pytest.mark.parametrize("job_id", ["", "nope", "'; --", "x" * 500, "a\x00b"])
     async def test_an_unknown_job_is_not_found(self, store: Store, job_id: str) -> None:
         for ask in (store.job, store.cancel, store.retry):
             with pytest.raises(NotFound):
