@@ -25,8 +25,12 @@ COMMON_SHARE = 0.3
 JITTER_SECONDS = 0.05
 """What the shortest stage varies by, whatever its length."""
 NEW_STAGE_SIGMA = 0.8
+EARNED_SECONDS = 2.0
+"""How long the counter of a first load must have run: its speed is the only witness."""
 REFUTED_Z = 3.0
 """A stage that has run longer than this many sigmas is judged by its own elapsed time."""
+MOST_DOUBT = 2.0
+"""The most that a band grows when past and present disagree: past that, the present alone is believed."""
 _NORMAL = NormalDist()
 _FIELDS = ("p10_seconds", "p50_seconds", "p90_seconds")
 
@@ -99,6 +103,11 @@ class _Left:
     variance: float
     paced: float = 0.0
 
+    @property
+    def median(self) -> float:
+        """Return the median of the lognormal that has this mean and variance."""
+        return self.mean / math.sqrt(1 + self.variance / self.mean**2)
+
 
 def estimate(plan: Plan, standing: Standing | None = None) -> Estimate | None:
     """Return the time left of a load, or of one that has not begun; None until it is earned.
@@ -142,6 +151,8 @@ def together(running: Iterable[Estimate | None], waiting: Iterable[Estimate | No
 def _first_load(plan: Plan, standing: Standing) -> Estimate | None:
     progress, rate, live = standing.progress, standing.rate, _live(standing)
     if rate is None or live is None or not progress.total or progress.done >= progress.total:
+        return None
+    if standing.stage_seconds < EARNED_SECONDS:
         return None
     here = plan.find(progress.stage)
     whole = progress.total / rate.per_second
@@ -205,9 +216,19 @@ def _current(plan: Plan, standing: Standing, pace: _Pace) -> _Left:
     # All counted: what is left of the stage cannot be seen, and is mostly nothing.
     if live.mean <= 0 or fraction >= 1 or standing.rate is None:
         return _Left(0.0, 0.0)
-    past, weight = mu + math.log(1 - fraction), (standing.rate.sigma / sigma) ** 2
-    joined = (math.log(live.mean) + weight * past) / (1 + weight)
-    return _lognormal(joined, standing.rate.sigma / math.sqrt(1 + weight))
+    return _joined(math.log(live.median), standing.rate.sigma, mu + math.log(1 - fraction), sigma)
+
+
+def _joined(live: float, live_sigma: float, past: float, past_sigma: float) -> _Left:
+    """Return what the speed of the moment and the past say together, each given as a logarithm and its sigma.
+
+    Where they are further apart than both allow, the past is not today's: it counts less, and the band grows by the
+    disagreement (Birge 1932), within reason.
+    """
+    doubt = max(1.0, abs(live - past) / math.hypot(live_sigma, past_sigma))
+    weight = (live_sigma / (past_sigma * doubt)) ** 2
+    width = min(doubt, MOST_DOUBT) * live_sigma / math.sqrt(1 + weight)
+    return _lognormal((live + weight * past) / (1 + weight), width)
 
 
 def _lognormal(mu: float, sigma: float) -> _Left:

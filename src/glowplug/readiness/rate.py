@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 WINDOW_SECONDS = 10.0
 SPACING_SECONDS = 0.2
-EARNED_SECONDS = 2.0
+EARNED_SECONDS = 1.0
 FEWEST_SAMPLES = 6
 STEADY_RATIO = 1.5
 """Two halves of a window agree when neither is faster than the other by more than this."""

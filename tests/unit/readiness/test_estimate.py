@@ -97,6 +97,22 @@ def test_the_counter_of_the_stage_outweighs_its_history() -> None:
     assert found.p50_seconds > 30
 
 
+def test_a_speed_far_from_the_past_is_believed_with_a_wider_band() -> None:
+    def found(per_second: float) -> Estimate:
+        standing = Standing(Progress("read", 1e9, 10e9, "bytes"), 5.0, {}, Rate(per_second, 0.15))
+        return told(estimate(learned({"read": 10.0}), standing))
+
+    usual, slow = found(1e9), found(0.25e9)
+    assert slow.p50_seconds == pytest.approx(36, rel=0.05)
+    assert slow.p90_seconds / slow.p10_seconds > 1.2 * usual.p90_seconds / usual.p10_seconds
+
+
+def test_a_short_look_at_the_counter_earns_only_with_a_past() -> None:
+    standing = Standing(Progress("read", 1e9, 10e9, "bytes"), 1.5, {}, Rate(1e9, 0.3))
+    assert estimate(Plan.of(History()), standing) is None
+    assert told(estimate(learned({"read": 30.0}), standing)).p50_seconds < 20
+
+
 def test_a_finished_counter_leaves_only_the_stages_ahead() -> None:
     standing = Standing(Progress("read", 10, 10, "bytes"), 6.0, {"start": 0.3, "import": 3.0}, Rate(1.6, 0.15))
     assert told(estimate(learned(USUAL), standing)).p50_seconds == pytest.approx(3.5, rel=0.15)
