@@ -14,8 +14,8 @@ MAX_DIGITS = 8
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _VALUES = {name: str(value) for value, name in enumerate(NAMES)} | {"sixes": "6", "nought": "0"}
 _FILLERS = frozenset(
-    "a an and called digit digits draw figure figures generate give handwriting handwritten image images in ink it make "
-    "me number numbers of paint paper picture pictures please show some the then with write written".split()
+    {"a", "an", "and", "digit", "digits", "draw", "figure", "figures", "generate", "handwritten", "image", "images"}
+    | {"make", "me", "number", "numbers", "of", "paint", "picture", "pictures", "please", "show", "some", "the", "then"}
 )
 _WORD = re.compile(r"[^\W_]+")
 
@@ -37,7 +37,9 @@ def digits_in(prompt: str) -> str:
     if unknown or not text:
         raise InvalidInput(_refusal(unknown), fields=["prompt"])
     if len(text) > MAX_DIGITS:
-        raise InvalidInput(f"{len(text)} digits in the prompt; at most {MAX_DIGITS} fit in a picture", fields=["prompt"])
+        raise InvalidInput(
+            f"{len(text)} digits in the prompt; at most {MAX_DIGITS} fit in a picture", fields=["prompt"]
+        )
     return text
 
 
