@@ -6,6 +6,7 @@ There is nothing to keep in step: each method here is made from its counterpart,
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -60,6 +61,7 @@ class Client:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.asynchronous = AsyncClient(url, token, timeout=timeout, retry=retry, transport=transport)
+        self._opening = threading.Lock()
         self._thread: AbstractContextManager[BlockingPortal] | None = None
         self._portal: BlockingPortal | None = None
 
@@ -90,13 +92,14 @@ class Client:
 
     def close(self) -> None:
         """Close the connections and end the thread; a later call opens both again."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        with self._opening:
+            thread, portal = self._thread, self._portal
+            self._thread = self._portal = None
+        if thread is None or portal is None:
             return
         try:
-            self.wait_for(self.asynchronous.close)
+            portal.call(self.asynchronous.close)
         finally:
-            self._portal = None
             thread.__exit__(None, None, None)
 
     def __enter__(self) -> Client:
@@ -107,12 +110,16 @@ class Client:
 
     def wait_for(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run an asynchronous call on the client's event loop; Ctrl-C cancels it there."""
-        if self._portal is None:
-            self._thread = start_blocking_portal("asyncio", name="glowplug-client")
-            self._portal = self._thread.__enter__()
-        future = self._portal.start_task_soon(call)
+        future = self._open().start_task_soon(call)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def _open(self) -> BlockingPortal:
+        with self._opening:
+            if self._portal is None:
+                self._thread = start_blocking_portal("asyncio", name="glowplug-client")
+                self._portal = self._thread.__enter__()
+            return self._portal

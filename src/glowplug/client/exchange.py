@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,18 +159,22 @@ class Exchange:
         if self._opened is None:
             url = self._url if isinstance(self._url, str) else (self._url or _address_of_environment)()
             token = self._token or os.environ.get("GLOWPLUG_TOKEN")
-            try:
-                parsed = httpx.URL(url)
-                self._opened = httpx.AsyncClient(
-                    base_url=parsed,
-                    headers={"Authorization": f"Bearer {token}"} if token else {},
-                    transport=self._transport,
-                    # A proxy of the environment cannot reach this machine's own loopback.
-                    trust_env=parsed.host not in LOOPBACK,
-                )
-            except (httpx.InvalidURL, TypeError) as error:
-                raise SettingsError(f"GLOWPLUG_URL: {url!r} is not a URL: {error}") from error
+            self._opened = httpx.AsyncClient(
+                base_url=_checked(url),
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                transport=self._transport,
+                # A proxy of the environment cannot reach this machine's own loopback.
+                trust_env=httpx.URL(url).host not in LOOPBACK,
+            )
         return self._opened
+
+
+def _checked(url: str) -> httpx.URL:
+    with suppress(httpx.InvalidURL, TypeError):
+        parsed = httpx.URL(url)
+        if parsed.scheme in ("http", "https") and parsed.host:
+            return parsed
+    raise SettingsError(f"{url!r} is not a gateway's URL; write it like http://127.0.0.1:8000")
 
 
 @contextmanager
@@ -186,8 +190,6 @@ def _translated(request: httpx.Request) -> Iterator[None]:
         raise DeadlineExceeded(f"{at} did not answer in time") from error
     except SSEError as error:
         raise RemoteError(f"{request.url} is no stream of events") from error
-    except httpx.UnsupportedProtocol as error:
-        raise SettingsError(f"{request.url}: a gateway's URL starts with http:// or https://") from error
     except httpx.HTTPError as error:
         raise Unreachable(f"the connection to {at} broke: {str(error) or type(error).__name__}", sent=True) from error
 

@@ -49,7 +49,10 @@ def told_error(problem: Mapping[str, Any]) -> GlowplugError:
     data = {key: value for key, value in problem.items() if key not in _ENVELOPE}
     fallback = _BY_STATUS.get(status, RemoteError if status >= 500 else UserError)
     kind = error_classes().get(str(problem.get("code")), fallback)
-    return kind(detail, **data)
+    error = kind(detail)
+    # Not as keywords: what a gateway calls its data must not meet the names of parameters.
+    error.data.update(data)
+    return error
 
 
 @dataclass(frozen=True, slots=True)
