@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from glowplug.process.protocol import Ended, Item, Report, Run, Stop, ToChild
 from glowplug.process.running import Running, StopOrder, Tools
 from glowplug.process.slots import Slots
 
-SHOWN_LINES = 20
+SHOWN_LINES = 30
+FATAL = "Fatal Python error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,5 +225,7 @@ def _item(call: Call, folder: Path) -> Item:
 
 def _crashed(call: Call, death: Death, model: str, last_lines: Sequence[str]) -> ModelCrashed:
     shown = list(last_lines)[-SHOWN_LINES:]
-    ends = f"; last it said: {shown[-1]}" if shown else ""
+    # The interpreter's own account of the crash is long; what the model said before it is closer to the reason.
+    own = list(itertools.takewhile(lambda line: not line.startswith(FATAL), shown)) or shown[:1]
+    ends = f"; last it said: {own[-1]}" if own else ""
     return ModelCrashed(f"{model}: {death.why} while it ran {call.task}{ends}", exit=death.exit, output=shown)

@@ -28,7 +28,7 @@ def protect(parent_pid: int, *, dies_with_parent: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
 
 
 def _go_first_when_memory_ends() -> None:

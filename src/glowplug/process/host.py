@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from glowplug.clock import Clock
 from glowplug.errors import Conflict, NotReady, UnknownTask
@@ -126,11 +127,15 @@ class Host(Startable):
 
     async def _stop(self) -> None:
         self._calls.stop_all(OutcomeKind.INTERRUPTED)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._calls.emptied(), self.spec.cancel_grace_seconds)
+        await self._within_grace(self._calls.emptied())
         await self._keeper.stop()
+        await self._within_grace(self._calls.emptied())
         await self._calls.close()
         await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+    async def _within_grace(self, waiting: Coroutine[Any, Any, None]) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(waiting, self.spec.cancel_grace_seconds)
 
     def _refusal(self, call: Call) -> NotReady | UnknownTask | None:
         if not self._keeper.serving or not self.component.status.can_serve:

@@ -123,13 +123,20 @@ class Running:
             self._pump = asyncio.create_task(self._bring(), name=f"reports of {self.call.id}")
 
     async def _bring(self) -> None:
+        end = CallEnd(OutcomeKind.INTERRUPTED)
+        try:
+            end = await self._bring_all()
+            if self._scratch is not None:
+                await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        finally:
+            self._tell(end)
+
+    async def _bring_all(self) -> CallEnd:
         while not isinstance(item := await self._queue.get(), CallEnd):
             if self._fault is None:
                 await self._deliver(item)
             self._acknowledge(item)
-        if self._scratch is not None:
-            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
-        self._tell(item)
+        return item
 
     async def _deliver(self, item: Report | Lines) -> None:
         try:
