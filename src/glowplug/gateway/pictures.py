@@ -61,6 +61,7 @@ def noticed(record: WorkerRecord, taken_at: datetime) -> Snapshot:
         status=_STATUSES.get(record.status, Status.LOADING),
         model=record.model_name,
         attempt=1,
+        percent=100.0 if record.status == "ready" else 0.0,
         timings=Timings(load_time_ms=None if load_seconds is None else load_seconds * 1000),
         failure=Failure(record.error, ErrorClass.PERMANENT) if record.error else None,
     )

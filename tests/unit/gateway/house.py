@@ -50,6 +50,7 @@ def picture(status: Status = Status.READY, *, draining: bool = False, **models: 
             name,
             model=name,
             status=one,
+            percent=100.0 if one is Status.READY else 0.0,
             attempt=0 if one is Status.PENDING else 1,
             failure=LoadFailure("no weights") if one is Status.ERROR else None,
         )
