@@ -75,6 +75,12 @@ class Intake:
         """Say that what can be taken may have changed."""
         self._bell.ring()
 
+    async def emptied(self) -> None:
+        """Wait until no claim is out that may bring a job; what can be taken must be nothing by now."""
+        self._bell.ring()
+        while open_claims := [asked.task for asked in self._out if asked.wants and not asked.task.done()]:
+            await asyncio.wait(open_claims)
+
     async def run(self) -> None:
         """Claim, until canceled."""
         try:

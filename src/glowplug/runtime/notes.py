@@ -7,14 +7,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from glowplug import events
 from glowplug.errors import GlowplugError
 from glowplug.job import Note
 from glowplug.link import Events
 from glowplug.runtime.bell import Bell
 from glowplug.runtime.station import Station
-from glowplug.runtime.uplink import AWAY
+from glowplug.runtime.uplink import AWAY, is_refusal
 from glowplug.store import Hold, Report
+
+MOST_FAULTS = 10
 
 
 def thinned(notes: list[Note]) -> list[Note]:
@@ -30,6 +31,7 @@ class _Page:
     sending: bool = False
     urgent: bool = False
     lost: bool = False
+    faults: int = 0
     flushed: list[asyncio.Future[bool]] = field(default_factory=list)
 
     def turn(self) -> None:
@@ -40,6 +42,13 @@ class _Page:
                 if not waiter.done():
                     waiter.set_result(not self.lost)
             self.flushed.clear()
+
+    def refuse(self, error: GlowplugError) -> None:
+        """Tell those who wait that what was noted is not taken."""
+        for waiter in self.flushed:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self.flushed.clear()
 
 
 class Notebook:
@@ -64,7 +73,11 @@ class Notebook:
         self._bell.ring()
 
     async def flush(self, hold: Hold) -> bool:
-        """Wait until all that was noted so far is delivered; False if the lease is lost."""
+        """Wait until all that was noted so far is delivered; False if the lease is lost.
+
+        Raises:
+            GlowplugError: the gateway does not take what was noted.
+        """
         page = self._pages.get(hold)
         if page is None:
             return True
@@ -93,7 +106,7 @@ class Notebook:
             try:
                 await self._send(due)
                 failures = 0
-            except AWAY:
+            except GlowplugError:
                 failures += 1
                 await self._station.clock.sleep(self._station.backoff.delay_seconds(failures))
 
@@ -108,32 +121,50 @@ class Notebook:
         return max(0.001, min(sent) + self._station.policy.notes_seconds - self._station.clock.monotonic())
 
     async def _send(self, due: list[Hold]) -> None:
-        taken: dict[Hold, list[Note]] = {}
-        for hold in due:
-            page, limit = self._pages[hold], self._station.policy.notes_per_call
-            page.pending = thinned(page.pending)
-            taken[hold], page.pending = page.pending[:limit], page.pending[limit:]
-            page.sending, page.sent_at = True, self._station.clock.monotonic()
-        try:
-            accepted = await self._deliver(taken)
-        except BaseException:
-            self._put_back(taken)
-            raise
-        for hold, taken_in in zip(taken, accepted, strict=True):
-            self._delivered(hold, taken_in)
-
-    async def _deliver(self, taken: dict[Hold, list[Note]]) -> tuple[bool, ...]:
+        taken = {hold: self._take(hold) for hold in due if hold in self._pages}
         reports = tuple(Report(hold, tuple(notes)) for hold, notes in taken.items())
+        if not reports:
+            return
         try:
-            return (await self._station.link.events(Events(self._station.identity.instance_id, reports))).accepted
-        except AWAY:
-            raise
-        except (GlowplugError, TypeError) as error:
-            if len(taken) == 1:
-                # A note that the gateway cannot take must not hold back the end of its job.
-                events.emit("link.refused", worker=self._station.identity.instance_id, call="events", error=str(error))
-                return (True,)
-            return tuple([(await self._deliver({hold: notes}))[0] for hold, notes in taken.items()])
+            answer = await self._station.link.events(Events(self._station.identity.instance_id, reports))
+        except BaseException as error:
+            self._put_back(taken)
+            if isinstance(error, AWAY) or not isinstance(error, GlowplugError):
+                raise
+            await (self._send_apart(due) if len(due) > 1 else self._stumble(due[0], error))
+            return
+        for hold, accepted in zip(taken, answer.accepted, strict=True):
+            self._delivered(hold, accepted)
+
+    async def _send_apart(self, due: list[Hold]) -> None:
+        """Find the page that the gateway stumbles over, so that it holds back no other."""
+        fault: GlowplugError | None = None
+        for hold in due:
+            try:
+                await self._send([hold])
+            except AWAY:
+                raise
+            except GlowplugError as error:
+                fault = error
+        if fault is not None:
+            raise fault
+
+    async def _stumble(self, hold: Hold, error: GlowplugError) -> None:
+        # The end of a job must not wait for ever for a note that nobody can take.
+        page = self._pages.get(hold, _Page())
+        page.faults += 1
+        if is_refusal(error) or page.faults >= MOST_FAULTS:
+            page.pending.clear()
+            page.refuse(error)
+            return
+        raise error
+
+    def _take(self, hold: Hold) -> list[Note]:
+        page, limit = self._pages[hold], self._station.policy.notes_per_call
+        notes = thinned(page.pending)
+        page.pending = notes[limit:]
+        page.sending, page.sent_at = True, self._station.clock.monotonic()
+        return notes[:limit]
 
     def _put_back(self, taken: dict[Hold, list[Note]]) -> None:
         for hold, notes in taken.items():
@@ -144,7 +175,7 @@ class Notebook:
         page = self._pages.get(hold)
         if page is None:
             return
-        page.sending, page.lost = False, not accepted
+        page.sending, page.lost, page.faults = False, not accepted, 0
         page.turn()
         if not accepted:
             self._on_lost(hold)

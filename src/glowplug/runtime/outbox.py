@@ -6,13 +6,12 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, replace
 
-from glowplug import events
 from glowplug.errors import GlowplugError
 from glowplug.job import Failure, OutcomeKind
 from glowplug.link import Finish
 from glowplug.runtime.bell import Bell
 from glowplug.runtime.station import Station
-from glowplug.runtime.uplink import AWAY
+from glowplug.runtime.uplink import AWAY, is_refusal
 from glowplug.store import Settlement
 
 
@@ -48,7 +47,7 @@ class Outbox:
             try:
                 await self._deliver(batch)
                 failures = 0
-            except AWAY:
+            except GlowplugError:
                 self._waiting.extendleft(reversed([letter for letter in batch if not letter.answer.done()]))
                 failures += 1
                 await self._station.clock.sleep(self._station.backoff.delay_seconds(failures))
@@ -63,25 +62,35 @@ class Outbox:
             accepted = (await self._station.link.finish(message)).accepted
         except AWAY:
             raise
-        except (GlowplugError, TypeError) as error:
-            await self._deliver_apart(batch, error)
+        except GlowplugError as error:
+            await (self._deliver_apart(batch) if len(batch) > 1 else self._mend(batch[0], error))
             return
         for letter, taken in zip(batch, accepted, strict=True):
             _answer(letter, taken)
 
-    async def _deliver_apart(self, batch: list[_Letter], error: Exception) -> None:
-        """Find the settlement that the gateway cannot take, so that it holds back no other."""
-        if len(batch) > 1:
-            for letter in batch:
+    async def _deliver_apart(self, batch: list[_Letter]) -> None:
+        """Find the settlement that the gateway stumbles over, so that it holds back no other."""
+        fault: GlowplugError | None = None
+        for letter in batch:
+            try:
                 await self._deliver([letter])
-            return
-        (letter,) = batch
-        if letter.settlement.outcome.kind is not OutcomeKind.COMPLETED:
-            events.emit("link.refused", worker=self._station.identity.instance_id, call="finish", error=str(error))
+            except AWAY:
+                raise
+            except GlowplugError as error:
+                fault = error
+        if fault is not None:
+            raise fault
+
+    async def _mend(self, letter: _Letter, error: GlowplugError) -> None:
+        """Deal with a settlement that is not taken: a result that is refused for ever makes a failed job."""
+        if not is_refusal(error):
+            raise error
+        outcome = letter.settlement.outcome
+        if outcome.kind is not OutcomeKind.COMPLETED:
             _answer(letter, taken=False)
             return
-        failure = Failure("result_refused", f"the gateway did not take the result: {error}", retryable=False)
-        failed = replace(letter.settlement.outcome, kind=OutcomeKind.FAILED, result=None, failure=failure, artifacts=())
+        failure = Failure("result_refused", f"the gateway did not take the result: {error.message}", retryable=False)
+        failed = replace(outcome, kind=OutcomeKind.FAILED, result=None, failure=failure, artifacts=())
         await self._deliver([_Letter(replace(letter.settlement, outcome=failed), letter.answer)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,10 @@ from glowplug.store import Hold, Settlement, Want
 
 @dataclass(frozen=True, slots=True)
 class RunsParts:
-    """What the attempts use. `changed` is called when there is room for more; `limit` bounds the attempts here."""
+    """What the attempts use.
+
+    `changed` is called when there is room for more; `limit` bounds the attempts that have left their slot.
+    """
 
     worker: str
     hosts: Sequence[Host]
@@ -51,7 +55,7 @@ class Runs:
 
     def wants(self) -> tuple[Want, ...]:
         """Return what could be taken now: by ready models, for slots that nobody has been promised."""
-        room = self._parts.limit - len(self._runs)
+        room = self._parts.limit + sum(host.slots for host in self._parts.hosts) - len(self._runs)
         if not self._open or room <= 0:
             return ()
         return tuple(want for host in self._parts.hosts if (want := self._want(host, room)))
@@ -76,6 +80,11 @@ class Runs:
         self._open = False
         for run in self._runs.values():
             run.stop(OutcomeKind.INTERRUPTED)
+
+    def give_up(self) -> None:
+        """Stop everything at once; only results that are there already are still told."""
+        for run in self._runs.values():
+            run.fence()
 
     async def quiet(self) -> None:
         """Wait until nothing is here any more."""
@@ -120,7 +129,11 @@ class Runs:
         hold = run.hold
         try:
             outcome = await self._outcome(run)
-            if not run.lost and await self._parts.notebook.flush(hold) and not run.lost:
+            if not run.lost:
+                # What is still to be told of the run is told before its end; what is refused is not worth the result.
+                with suppress(GlowplugError):
+                    await self._parts.notebook.flush(hold)
+            if not run.lost:
                 accepted = await self._settle(hold, outcome)
                 if accepted and outcome.kind is OutcomeKind.COMPLETED:
                     await run.forget_checkpoints()

@@ -33,6 +33,9 @@ from glowplug.runtime.uplink import Uplink
 from glowplug.runtime.uploads import put_patiently
 from glowplug.store import ModelInfo
 
+LAST_SECONDS = 3.0
+"""What is left, once the time to drain is up, to tell the gateway that the jobs are free."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerParts:
@@ -141,16 +144,28 @@ class Worker(Startable):
     async def _drain(self) -> None:
         self._parts.board.drain()
         self._runs.close()
-        self._intake.ring()
-        leaving = [asyncio.create_task(self._runs.quiet())]
-        if self._parts.direct is not None:
-            leaving.append(asyncio.create_task(self._parts.direct.leave()))
-        deadline = asyncio.create_task(self._parts.clock.sleep(self._parts.policy.drain_seconds))
-        both = asyncio.ensure_future(asyncio.wait(leaving))
-        await asyncio.wait([both, deadline], return_when=asyncio.FIRST_COMPLETED)
-        for task in [*leaving, deadline, both]:
-            task.cancel()
+        if not await self._left_within(self._parts.policy.drain_seconds):
+            self._runs.give_up()
+            await self._left_within(LAST_SECONDS)
         self._close(None)
+
+    async def _left_within(self, seconds: float) -> bool:
+        direct = self._parts.direct
+        leaving = [asyncio.create_task(self._quiet())]
+        leaving += [asyncio.create_task(direct.leave())] if direct is not None else []
+        late = asyncio.create_task(self._parts.clock.sleep(seconds))
+        try:
+            while leaving and not late.done():
+                await asyncio.wait([*leaving, late], return_when=asyncio.FIRST_COMPLETED)
+                leaving = [task for task in leaving if not task.done()]
+            return not leaving
+        finally:
+            for task in [*leaving, late]:
+                task.cancel()
+
+    async def _quiet(self) -> None:
+        await self._intake.emptied()
+        await self._runs.quiet()
 
     async def _watch(self) -> None:
         async for snapshot in self._parts.board.watch():

@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.runtime.desks import ScriptedLink
 
 from glowplug.clock import ManualClock
-from glowplug.errors import InvalidInput, Unreachable
+from glowplug.errors import BugError, DiskFull, InvalidInput, Unreachable
 from glowplug.job import Note, Progress
 from glowplug.lifecycle import cancel
 from glowplug.link import Accepted
-from glowplug.runtime.notes import Notebook, thinned
+from glowplug.runtime.notes import MOST_FAULTS, Notebook, thinned
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
 from glowplug.runtime.station import Station
 from glowplug.store import Hold
@@ -157,9 +158,39 @@ async def test_a_note_that_the_gateway_cannot_take_holds_back_no_other_page() ->
         it.link.before["events"] = picky
         it.notes.add(A, metrics(1))
         it.notes.add(B, metrics(2))
-        assert await it.notes.flush(A)
+        with pytest.raises(InvalidInput):
+            await it.notes.flush(A)
         assert await it.notes.flush(B)
         assert it.sent[-1] == [("b", [2])]
+        assert await it.notes.flush(A)
+
+
+async def test_a_gateway_that_stumbles_is_tried_again_and_given_up_only_for_the_page_it_stumbles_over() -> None:
+    async with desk() as it:
+
+        def broken() -> None:
+            if any(one.hold == A for one in it.link.asked[-1][1].reports):
+                raise BugError("something went wrong inside")
+
+        it.link.before["events"] = broken
+        it.notes.add(A, metrics(1))
+        it.notes.add(B, metrics(2))
+        waiting = asyncio.create_task(it.notes.flush(A))
+        await it.clock.advance(0)
+        assert it.sent[-1] == [("b", [2])]
+        assert not waiting.done()
+        await it.clock.advance(60)
+        with pytest.raises(BugError):
+            await waiting
+        assert len([one for one in it.sent if one == [("a", [1])]]) == MOST_FAULTS
+
+
+async def test_a_gateway_without_room_is_asked_again_until_it_has_some() -> None:
+    async with desk() as it:
+        it.link.fail("events", DiskFull("no room"), times=5)
+        it.notes.add(A, metrics(1))
+        await it.clock.advance(10)
+        assert await it.notes.flush(A)
 
 
 async def test_a_long_page_travels_in_pieces_and_in_order() -> None:

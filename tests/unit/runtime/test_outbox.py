@@ -11,7 +11,18 @@ from tests.unit.runtime.desks import ScriptedLink
 from tests.unit.runtime.rig import QUICK
 
 from glowplug.clock import SystemClock
-from glowplug.errors import BugError, DeadlineExceeded, GlowplugError, InvalidInput, TooLarge, Unauthorized, Unreachable
+from glowplug.errors import (
+    BugError,
+    Conflict,
+    DeadlineExceeded,
+    DiskFull,
+    GlowplugError,
+    InvalidInput,
+    RemoteError,
+    TooLarge,
+    Unauthorized,
+    Unreachable,
+)
 from glowplug.job import Outcome, OutcomeKind
 from glowplug.lifecycle import cancel
 from glowplug.link import Accepted, Finish
@@ -117,9 +128,33 @@ async def test_one_end_that_the_gateway_cannot_take_holds_back_no_other_and_fail
 
 async def test_an_end_that_is_refused_altogether_is_given_up() -> None:
     async with posting() as it:
-        it.link.fail("finish", BugError("no"), times=2)
+        it.link.fail("finish", Conflict("never"), times=2)
         assert not await it.settle("a")
         assert await it.settle("b")
+
+
+@pytest.mark.parametrize("error", [BugError("oops"), DiskFull("no room"), RemoteError("what?")])
+async def test_a_gateway_that_stumbles_loses_no_result(error: GlowplugError) -> None:
+    async with posting() as it:
+        it.link.fail("finish", error, times=7)
+        assert await it.settle("a", 42)
+        (last,) = it.link.of("finish")[-1].settlements
+        assert (last.outcome.kind, last.outcome.result) == (OutcomeKind.COMPLETED, 42)
+
+
+async def test_an_end_that_the_gateway_always_stumbles_over_holds_back_no_other() -> None:
+    async with posting() as it:
+
+        def broken() -> None:
+            if any(one.hold.job_id == "a" for one in it.link.asked[-1][1].settlements):
+                raise BugError("oops")
+
+        it.link.before["finish"] = broken
+        stuck = it.settle("a")
+        assert all(await asyncio.gather(it.settle("b"), it.settle("c")))
+        assert not stuck.done()
+        it.link.before.clear()
+        assert await stuck
 
 
 async def test_an_outage_in_the_middle_of_sending_one_by_one_repeats_only_what_is_unanswered() -> None:
