@@ -62,14 +62,14 @@ def _as_upload(word: str) -> str:
 
 def _input(client: Client, task: str, words: list[str]) -> dict[str, Any]:
     from glowplug.client.arguments import parse_arguments
-    from glowplug.errors import UnknownTask
+    from glowplug.errors import NotFound
 
     # Without a word there is nothing to convert; what a model that was never up wants is not known yet either.
     if not words:
         return {}
     try:
         schema = client.task(task).input_schema
-    except UnknownTask:
+    except NotFound:
         schema = {}
     return parse_arguments(words, schema)
 

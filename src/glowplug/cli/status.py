@@ -59,7 +59,7 @@ def _words(one: dict[str, Any]) -> str:
 
 
 def _percent(one: dict[str, Any]) -> str:
-    progress = one.get("progress")
+    progress = 100 if one.get("ready") else one.get("progress")
     return "" if progress is None else f"{progress:.0f} %"
 
 

@@ -80,7 +80,8 @@ class Files:
 
     async def save(self, result: Result | JobView, folder: Path) -> list[Path]:
         """Save every file of a result into `folder`; a name that is taken gets a number."""
-        _make_folder(folder)
+        if result.artifacts:
+            _make_folder(folder)
         return [await self.download(view, _free(_file_in(folder, view))) for view in result.artifacts]
 
 

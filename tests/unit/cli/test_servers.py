@@ -1,0 +1,162 @@
+"""`up`, `gateway` and `worker`: what they hand to the assembly, and what they refuse before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tests.unit.cli.commands import LIMIT_SECONDS, Command
+
+from glowplug import supervisor
+from glowplug.data_folder import find_gateway
+from glowplug.settings import Settings
+
+
+class Assembly(ModuleType):
+    """Stands in for the assembly and remembers what it was asked to serve."""
+
+    def __init__(self) -> None:
+        super().__init__("glowplug.assembly")
+        self.asked: list[tuple[str, Settings, Any]] = []
+        self.code = 0
+        self.loops: list[str] = []
+
+    async def serve_gateway(self, settings: Settings, *, targets: Any = ()) -> int:
+        self.asked.append(("gateway", settings, targets))
+        self.loops.append(type(asyncio.get_running_loop()).__module__)
+        return self.code
+
+    async def serve_worker(self, settings: Settings, target: str) -> int:
+        self.asked.append(("worker", settings, target))
+        return self.code
+
+
+@pytest.fixture
+def assembly(monkeypatch: pytest.MonkeyPatch) -> Assembly:
+    made = Assembly()
+    monkeypatch.setitem(sys.modules, "glowplug.assembly", made)
+    return made
+
+
+@pytest.fixture
+def model(glowplug: Command) -> str:
+    (glowplug.folder / "model.py").write_text("")
+    return "model.py"
+
+
+def test_up_serves_a_gateway_with_a_worker_for_each_target(glowplug: Command, assembly: Assembly, model: str) -> None:
+    assert glowplug("up", model, "digits", "--port", "0", "--host", "::1").code == 0
+    ((what, settings, targets),) = assembly.asked
+    assert (what, targets) == ("gateway", ("model.py", "digits"))
+    assert (settings.gateway.port, settings.gateway.host) == (0, "::1")
+    assert settings.worker.reload is False
+    assert settings.data == glowplug.folder / "data"
+
+
+def test_up_runs_on_the_fastest_loop(glowplug: Command, assembly: Assembly, model: str) -> None:
+    glowplug("up", model)
+    assert assembly.loops[0].startswith("uvloop")
+
+
+def test_reload_is_handed_on(glowplug: Command, assembly: Assembly, model: str) -> None:
+    glowplug("up", model, "--reload")
+    assert assembly.asked[0][1].worker.reload is True
+
+
+def test_targets_may_stand_in_the_file(glowplug: Command, assembly: Assembly, model: str) -> None:
+    (glowplug.folder / "glowplug.toml").write_text(f"targets = ['{model}']\n[gateway]\nport = 1234")
+    glowplug("up")
+    ((_, settings, targets),) = assembly.asked
+    assert targets == (model,)
+    assert settings.gateway.port == 1234
+
+
+def test_the_exit_code_of_the_server_is_the_command_s(glowplug: Command, assembly: Assembly, model: str) -> None:
+    assembly.code = 3
+    assert glowplug("up", model).code == 3
+    assert glowplug("gateway").code == 3
+    assert glowplug("worker", model).code == 3
+
+
+@pytest.mark.parametrize("words", [[], ["nowhere.py"], ["no_such.models:Thing"], ["model.py", "nowhere.py"]])
+@pytest.mark.usefixtures("model")
+def test_up_refuses_what_is_not_there(glowplug: Command, assembly: Assembly, words: list[str]) -> None:
+    done = glowplug("up", *words)
+    assert done.code == 2
+    assert (words[-1].partition(":")[0] if words else "no model is named") in done.error
+    assert assembly.asked == []
+
+
+@pytest.mark.parametrize("verb", [["up", "model.py"], ["gateway"]])
+@pytest.mark.usefixtures("model")
+def test_an_open_gateway_is_refused_without_a_token(glowplug: Command, assembly: Assembly, verb: list[str]) -> None:
+    done = glowplug(*verb, "--host", "0.0.0.0")
+    assert done.code == 2
+    assert "GLOWPLUG_TOKEN" in done.error
+    assert assembly.asked == []
+    glowplug.set("GLOWPLUG_TOKEN", "hunter2")
+    assert glowplug(*verb, "--host", "0.0.0.0").code == 0
+
+
+def test_a_gateway_may_be_served_alone(glowplug: Command, assembly: Assembly) -> None:
+    assert glowplug("gateway", "--port", "0").code == 0
+    assert assembly.asked[0][2] == ()
+
+
+def test_a_worker_gets_its_target_and_its_gateway(glowplug: Command, assembly: Assembly, model: str) -> None:
+    words = ["--gateway", "http://gate:1", "--slots", "3", "--device", "cuda:1", "--port", "77", "--host", "::1"]
+    assert glowplug("worker", model, *words).code == 0
+    ((what, settings, target),) = assembly.asked
+    assert (what, target) == ("worker", model)
+    assert settings.gateway_url == "http://gate:1"
+    worker = settings.worker
+    assert (worker.slots, worker.device, worker.port, worker.host) == (3, "cuda:1", 77, "::1")
+
+
+def test_a_supervised_worker_follows_its_supervisor(
+    glowplug: Command, assembly: Assembly, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces: list[float] = []
+    monkeypatch.setattr(supervisor, "follow_supervisor", graces.append)
+    glowplug("worker", model)
+    assert graces == []
+    glowplug("worker", model, "--supervised")
+    settings = assembly.asked[-1][1]
+    assert graces == [settings.worker.drain_seconds + settings.worker.cancel_grace_seconds]
+
+
+@contextmanager
+def started(glowplug: Command, *words: object) -> Iterator[Any]:
+    with glowplug.process(*words) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def test_from_nothing_to_a_result_with_three_commands(glowplug: Command) -> None:
+    assert glowplug("new", "captioner").code == 0
+    with started(glowplug, "up", "captioner.py", "--port", "0") as up:
+        waited = glowplug.apart("status", "--wait", "--timeout", str(LIMIT_SECONDS))
+        assert waited.code == 0, waited.err
+        run = glowplug.apart("run", "captioner.greet", "name=Ada", "times=2", "--json")
+        assert json.loads(run.out)["result"] == "Hello, Ada! Hello, Ada!"
+        second = glowplug.apart("gateway", "--port", "0")
+        assert second.code == 2
+        assert str(up.pid) in second.error
+        up.send_signal(signal.SIGTERM)
+        _, log = up.communicate(timeout=LIMIT_SECONDS)
+    assert up.returncode == 0
+    assert "Traceback" not in log
+    assert find_gateway(Path(glowplug.folder / "data")) is None
