@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
-from tests.unit.runtime.rig import Gate, Rig, Running, done, endless, rig
+from tests.unit.runtime.rig import Gate, Rig, Running, done, endless, rig, saved_file
 
+from glowplug.artifact import Artifact
+from glowplug.artifacts.disk import DiskArtifacts
 from glowplug.clock import ManualClock
+from glowplug.errors import Unreachable
 from glowplug.gateway.service import Gateway
 from glowplug.job import JobState, Note, OutcomeKind
 from glowplug.process.call import CallEnd
 from glowplug.runtime.policy import WorkerPolicy
+from glowplug.store import Want
 
 
 async def restart_gateway(it: Rig) -> None:
@@ -159,6 +164,77 @@ async def test_an_outage_longer_than_the_lease_ends_the_run_and_the_job_is_run_a
             await clock.advance(0.5)
         ended = await it.job(job)
         assert (ended.state, ended.attempt, ended.spent.crashes) == (JobState.COMPLETED, 2, 0)
+
+
+async def test_a_result_that_waited_longer_than_the_lease_is_still_taken_if_nobody_else_has_the_job(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    async with rig(tmp_path, clock=clock, policy=WorkerPolicy(retry_cap_seconds=0.5)) as it:
+        it.host.script = gate = Gate()
+        job = await it.submit_one(input={"n": 1})
+        await it.host.called()
+        await it.worker_is_known()
+        it.link.cut()
+        gate.open.set()
+        await clock.advance(55)
+        it.link.mend()
+        while not (await it.job(job)).done:
+            await clock.advance(0.5)
+        ended = await it.job(job)
+        assert (ended.result, ended.attempt) == ({"n": 1}, 1)
+
+
+async def test_a_result_that_waited_too_long_is_refused_once_somebody_else_has_the_job(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with rig(tmp_path, clock=clock, policy=WorkerPolicy(retry_cap_seconds=0.5)) as it:
+        it.host.script = gate = Gate()
+        job = await it.submit_one()
+        await it.host.called()
+        await it.worker_is_known()
+        it.link.cut()
+        gate.open.set()
+        await clock.advance(65)
+        await it.take_away()
+        (stolen,) = await it.store.claim("w2", [Want(("echo.say",), 1)], timedelta(seconds=60))
+        it.link.mend()
+        await clock.advance(5)
+        assert it.events.names().count("job.lease_lost") >= 1
+        found = await it.job(job)
+        assert (found.state, found.token, found.worker_id) == (JobState.RUNNING, stolen.token, "w2")
+
+
+async def test_a_file_that_cannot_be_stored_during_an_outage_does_not_hold_the_job_beyond_its_lease(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+
+    class Away(DiskArtifacts):
+        async def put(self, *args: object, **kwargs: object) -> Artifact:
+            raise Unreachable("the gateway is away")
+
+    artifacts = Away(tmp_path / "artifacts")
+    async with rig(tmp_path, clock=clock, policy=WorkerPolicy(retry_cap_seconds=0.5), artifacts=artifacts) as it:
+
+        async def script(run: Running) -> CallEnd:
+            artifact, path = saved_file(run, "a.txt", b"x")
+            await run.sink.saved(artifact, path)
+            return CallEnd(OutcomeKind.COMPLETED, b"1", (artifact,))
+
+        it.host.script = script
+        job = await it.submit_one()
+        while not it.host.calls:
+            await asyncio.sleep(0)
+        await it.worker_is_known()
+        it.link.cut()
+        await clock.advance(49)
+        assert len(it.worker) == 1
+        await clock.advance(2)
+        it.host.script = done
+        it.link.mend()
+        while not (await it.job(job)).done:
+            await clock.advance(0.5)
+        assert ((await it.job(job)).attempt, (await it.job(job)).spent.crashes) == (2, 0)
 
 
 async def test_the_state_of_the_link_is_said_once_for_each_change(tmp_path: Path) -> None:

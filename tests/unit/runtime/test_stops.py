@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
-from tests.unit.runtime.rig import Gate, Running, done, endless, piece, rig, saved_file
+from tests.unit.runtime.rig import QUICK, Gate, Running, done, endless, piece, rig, saved_file
 
 from glowplug.artifact import Artifact
 from glowplug.artifacts.disk import DiskArtifacts
+from glowplug.clock import ManualClock
 from glowplug.job import JobState, Note, OutcomeKind
 from glowplug.link import OrderKind
 from glowplug.process.call import CallEnd
@@ -315,3 +317,26 @@ async def test_a_job_is_interrupted_while_its_files_are_on_their_way(tmp_path: P
         await artifacts.asked.wait()
         await it.worker.drain("test")
         assert ((await it.job(job)).state, it.host.calls) == (JobState.QUEUED, [])
+
+
+async def test_a_drain_that_takes_too_long_frees_the_jobs_and_ends(tmp_path: Path) -> None:
+    artifacts = Slow(tmp_path / "artifacts")
+    async with rig(tmp_path, artifacts=artifacts, policy=replace(QUICK, drain_seconds=0.05)) as it:
+        artifacts.slow, it.host.script = "put", slowly_saving
+        job = await it.submit_one()
+        await artifacts.asked.wait()
+        await it.worker.drain("test")
+        found = await it.job(job)
+        assert (found.state, found.spent.interruptions, found.spent.crashes) == (JobState.QUEUED, 1, 0)
+
+
+async def test_a_drain_ends_although_the_gateway_is_away(tmp_path: Path) -> None:
+    async with rig(tmp_path, policy=replace(QUICK, drain_seconds=0.05), clock=ManualClock()) as it:
+        it.host.script = endless
+        await it.submit_one()
+        await it.host.called()
+        it.link.cut()
+        leaving = asyncio.create_task(it.worker.drain("test"))
+        while not leaving.done():
+            await it.clock.advance(0.1)
+        await asyncio.wait_for(it.worker.wait_closed(), 10)
