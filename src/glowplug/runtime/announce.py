@@ -36,6 +36,7 @@ class Announcer:
         self._sequence = 0
         self._sent_at = 0.0
         self._told: Standing | None = None
+        self._loading = False
 
     def push(self) -> None:
         """Announce at once."""
@@ -64,7 +65,8 @@ class Announcer:
 
     async def _wait(self) -> None:
         if not self._urgent:
-            await self._bell.wait(self._station.policy.heartbeat_seconds)
+            policy = self._station.policy
+            await self._bell.wait(policy.loading_seconds if self._loading else policy.heartbeat_seconds)
         while not self._urgent:
             left = self._sent_at + self._station.policy.board_seconds - self._station.clock.monotonic()
             if left <= 0:
@@ -77,6 +79,7 @@ class Announcer:
         self._sent_at = self._station.clock.monotonic()
         snapshot, who = self._board.snapshot(), self._station.identity
         self._told = standing(snapshot)
+        self._loading = any(one.status.is_running for one in snapshot.components)
         registered = await self._station.link.register(
             Register(
                 instance_id=who.instance_id,

@@ -29,7 +29,8 @@ class WorkerPolicy:
     `wait_seconds` is how long a claim may wait at the gateway; a quarter of the lease bounds it further, because a
     lease counts from the moment its claim was sent. `unsettled_jobs` bounds the jobs that have ended here and whose
     results are still on their way. `drain_seconds` bounds a drain as a whole, `kept_checkpoints` what stays of one
-    attempt.
+    attempt. The gateway hears of every change within `board_seconds`; while a model loads without one, it hears every
+    `loading_seconds`, because the estimate changes with time alone.
     """
 
     lease_seconds: float = 60.0
@@ -37,6 +38,7 @@ class WorkerPolicy:
     parking_seconds: float = 0.05
     notes_seconds: float = 0.5
     board_seconds: float = 0.1
+    loading_seconds: float = 1.0
     heartbeat_seconds: float = 30.0
     retry_base_seconds: float = 0.1
     retry_cap_seconds: float = 2.0
