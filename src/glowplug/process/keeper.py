@@ -19,11 +19,12 @@ from glowplug.process.calls import Calls
 from glowplug.process.death import Death, Restarts, Verdict
 from glowplug.process.faults import load_class, load_message
 from glowplug.process.life import Life
-from glowplug.process.output import Output, Redactor
+from glowplug.process.output import Output, Redactor, redacted
 from glowplug.process.protocol import (
     Begin,
     Broken,
     Described,
+    Ended,
     Load,
     Moved,
     Serving,
@@ -254,7 +255,8 @@ class Keeper(Startable):
     def _hear(self, life: Life, message: ToHost) -> None:
         if self._calls.only is not None:
             # What it printed before this message belongs to the call that ran then.
-            life.output.drain()
+            life.output.settle() if isinstance(message, Ended) else life.output.drain()
+        message = redacted(message, self._redact)
         match message:
             case Moved():
                 self._moved(life, message)

@@ -9,6 +9,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from msgspec import structs
+
+from glowplug.process.protocol import Broken, Ended, Logged, ToHost, WireError
+
 KEPT_LINES = 200
 LONGEST_LINE = 4000
 READ_BYTES = 1 << 16
@@ -65,14 +69,18 @@ class Output:
                 lines, self._rest = [*lines, self._rest], b""
             self._pass_on(lines)
 
+    def settle(self) -> None:
+        """Read what is there now and pass on even a line that has no end yet: whoever printed it is done."""
+        self.drain()
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            self._pass_on([rest])
+
     def close(self) -> None:
         """Read to the end and close."""
         if self._descriptor is None:
             return
-        self.drain()
-        if self._rest:
-            self._pass_on([self._rest])
-            self._rest = b""
+        self.settle()
         descriptor, self._descriptor = self._descriptor, None
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
@@ -98,3 +106,16 @@ def _shown(line: bytes) -> str:
     # Of a progress bar that redraws itself only the last picture is worth a line.
     text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
+
+
+def redacted(message: ToHost, redact: Redactor) -> ToHost:
+    """Return a message whose words for people hold no secrets."""
+    match message:
+        case Logged(_, text):
+            return structs.replace(message, text=redact(text))
+        case Broken(text, _):
+            return structs.replace(message, message=redact(text))
+        case Ended(error=WireError() as error):
+            return structs.replace(message, error=structs.replace(error, message=redact(error.message)))
+        case _:
+            return message

@@ -15,7 +15,7 @@ from typing import Protocol
 from glowplug.clock import Clock
 from glowplug.errors import Draining, GlowplugError
 from glowplug.job import OutcomeKind
-from glowplug.lifecycle import Startable, cancel
+from glowplug.lifecycle import Startable, cancel, stop_all
 from glowplug.model import TaskOptions
 from glowplug.process.call import Call, CallEnd, CallSink
 
@@ -48,6 +48,7 @@ class Gathered:
     call: Call
     sink: CallSink | None
     end: asyncio.Future[CallEnd]
+    since: float
 
 
 class Batcher(Startable):
@@ -61,14 +62,19 @@ class Batcher(Startable):
         self._clock = clock
         self._gathered: list[Gathered] = []
         self._flights: set[asyncio.Task[None]] = set()
+        self._starting = 0
+        self._looking: asyncio.Handle | None = None
         self._timer: asyncio.Task[None] | None = None
         self._had_company = False
 
     async def submit(self, call: Call, sink: CallSink | None = None) -> CallEnd:
         """Run a call in some batch. If the waiting task is cancelled, the call is stopped."""
-        mine = Gathered(call, sink, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        mine = Gathered(call, sink, loop.create_future(), self._clock.monotonic())
         self._gathered.append(mine)
-        self._consider()
+        if self._looking is None:
+            # At the end of this turn of the loop: what arrives in one turn goes together.
+            self._looking = loop.call_soon(self._look)
         try:
             return await mine.end
         except asyncio.CancelledError:
@@ -77,12 +83,17 @@ class Batcher(Startable):
 
     def stop_call(self, call_id: str, kind: OutcomeKind) -> None:
         """End a call as `kind`, whether it still gathers or runs already."""
-        for waiting in self._gathered:
-            if waiting.call.id == call_id:
-                self._gathered.remove(waiting)
-                _tell(waiting, CallEnd(kind))
-                return
-        self._host.stop_call(call_id, kind)
+        if not self.stop_gathered(call_id, kind):
+            self._host.stop_call(call_id, kind)
+
+    def stop_gathered(self, call_id: str, kind: OutcomeKind) -> bool:
+        """End a call as `kind` if its batch has not gone yet; say whether that was so."""
+        waiting = next((waiting for waiting in self._gathered if waiting.call.id == call_id), None)
+        if waiting is None:
+            return False
+        self._gathered.remove(waiting)
+        _tell(waiting, CallEnd(kind))
+        return True
 
     async def _stop(self) -> None:
         await cancel(self._timer)
@@ -92,11 +103,81 @@ class Batcher(Startable):
         if self._flights:
             await asyncio.wait(self._flights)
 
-    def _consider(self) -> None:
-        """Let a batch go if there is reason to, else see to it that somebody looks again."""
-        while self._gathered and self._host.free_slots > len(self._flights_to_begin()):
-            if len(self._gathered) < self._max_size and self._expects_company():
-                break
+    def _look(self) -> None:
+        """Let batches go that have reason and room to, and see to it that somebody looks at the rest in time."""
+        self._looking = None
+        while self._gathered and self._is_due() and self._has_room():
             self._let_go()
-        if self._gathered and self._timer is None:
-            self._timer = asyncio.create_task(self._time_out(), name=f"batch of {self._task}")
+        if self._gathered and self._timer is None and not self._is_due():
+            self._timer = asyncio.create_task(self._look_later(), name=f"batch of {self._task}")
+
+    def _is_due(self) -> bool:
+        full = len(self._gathered) >= self._max_size
+        return full or not self._had_company or self._waited_seconds() >= self._wait_seconds
+
+    def _waited_seconds(self) -> float:
+        return self._clock.monotonic() - self._gathered[0].since
+
+    def _has_room(self) -> bool:
+        # With none of ours under way nobody would call us when a slot is free, so we queue for one.
+        return self._host.free_slots > self._starting or not self._flights
+
+    def _let_go(self) -> None:
+        batch, self._gathered = self._gathered[: self._max_size], self._gathered[self._max_size :]
+        self._had_company = len(batch) > 1
+        self._starting += 1
+        flight = asyncio.create_task(self._fly(batch), name=f"{len(batch)} calls of {self._task}")
+        self._flights.add(flight)
+        flight.add_done_callback(self._landed)
+
+    async def _fly(self, batch: Sequence[Gathered]) -> None:
+        self._starting -= 1
+        try:
+            ends = await self._host.run_batch([one.call for one in batch], [one.sink for one in batch])
+        except GlowplugError as error:
+            ends = [CallEnd(OutcomeKind.FAILED, error=error) for _ in batch]
+        for one, end in zip(batch, ends, strict=True):
+            _tell(one, end)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._look()
+
+    async def _look_later(self) -> None:
+        await self._clock.sleep(self._wait_seconds - self._waited_seconds())
+        self._timer = None
+        self._look()
+
+
+class Batchers(Startable):
+    """The `run` and `stop_call` of a host, with a batcher for each task that wants one."""
+
+    def __init__(self, host: Runner, clock: Clock) -> None:
+        self._host = host
+        self._clock = clock
+        self._batchers: dict[str, Batcher] = {}
+
+    async def run(self, call: Call, sink: CallSink | None = None) -> CallEnd:
+        """Run a call, in a batch if its task has any."""
+        options = self._host.options.get(call.task)
+        if options is None or options.batch <= 1:
+            return await self._host.run(call, sink)
+        batcher = self._batchers.get(call.task)
+        if batcher is None:
+            batcher = Batcher(self._host, call.task, options.batch, options.batch_wait_seconds, self._clock)
+            self._batchers[call.task] = batcher
+            await batcher.start()
+        return await batcher.submit(call, sink)
+
+    def stop_call(self, call_id: str, kind: OutcomeKind) -> None:
+        """End a call as `kind`."""
+        if not any(batcher.stop_gathered(call_id, kind) for batcher in self._batchers.values()):
+            self._host.stop_call(call_id, kind)
+
+    async def _stop(self) -> None:
+        await stop_all(self._batchers.values())
+
+
+def _tell(waiting: Gathered, end: CallEnd) -> None:
+    if not waiting.end.done():
+        waiting.end.set_result(end)
