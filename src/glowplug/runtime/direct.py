@@ -17,8 +17,10 @@ import msgspec
 
 from glowplug import events
 from glowplug.artifact import SCHEME, ArtifactStore, references
+from glowplug.clock import Clock
 from glowplug.errors import GlowplugError, InvalidInput, NotFound, NotReady
 from glowplug.job import OutcomeKind
+from glowplug.lifecycle import Startable, stop_all
 from glowplug.process.call import Call, CallEnd
 from glowplug.process.host import Host
 from glowplug.runtime.admission import Admission
@@ -33,6 +35,7 @@ from glowplug.runtime.asgi import (
     answer_problem,
     read_body,
 )
+from glowplug.runtime.batcher import Batchers
 from glowplug.runtime.direct_sink import DirectSink, answer_end, break_off
 from glowplug.runtime.directory import Directory
 from glowplug.runtime.inputs import fetch_inputs, file_keys
@@ -61,6 +64,7 @@ class DirectParts:
 
     hosts: Sequence[Host]
     artifacts: ArtifactStore
+    clock: Clock
     scratch: Path
     policy: DirectPolicy = DirectPolicy()
     otherwise: Application | None = None
@@ -68,24 +72,25 @@ class DirectParts:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    host: Host
+    runner: Batchers
     task: TaskInfo
     body: bytes
     stream: EventStream | None
 
 
-class DirectApp:
-    """The ASGI application."""
+class DirectApp(Startable):
+    """The ASGI application. Calls of one task that come close together go to the model together, if it batches."""
 
     def __init__(self, parts: DirectParts) -> None:
         self._parts = parts
         self._policy = parts.policy
         self._directory = Directory(parts.hosts)
+        self._runners = {host: Batchers(host, parts.clock) for host in parts.hosts}
         self._put = put_once(parts.artifacts)
         # Unguessable, because the id is the folder of the call's artifacts.
         self._ids = (f"{secrets.token_hex(8)}-{number:x}" for number in itertools.count())
         self._open = True
-        self._running = 0
+        self._answering = 0
         self._empty = asyncio.Event()
         self.slot_changed: Callable[[], None] = _nobody
 
@@ -103,15 +108,23 @@ class DirectApp:
         self._open = False
         try:
             async with asyncio.timeout(self._policy.grace_seconds):
-                while self._running:
+                while self._answering:
                     self._empty.clear()
                     await self._empty.wait()
         except TimeoutError:
             return
 
+    async def _start(self) -> None:
+        for runner in self._runners.values():
+            await runner.start()
+
+    async def _stop(self) -> None:
+        self._open = False
+        await stop_all(self._runners.values())
+
     async def _timed(self, task: str, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 200
-        self._running += 1
+        self._answering += 1
         try:
             await self._answer(task, scope, receive, send)
         except GlowplugError as error:
@@ -121,8 +134,8 @@ class DirectApp:
             # The caller closed the connection: there is nobody left to answer.
             status = 499
         finally:
-            self._running -= 1
-            if not self._running:
+            self._answering -= 1
+            if not self._answering:
                 self._empty.set()
             name = task if self._directory.knows(task) else "unknown"
             events.emit("call.done", task=name, status=status, seconds=time.perf_counter() - began)
@@ -138,7 +151,7 @@ class DirectApp:
         stream = EventStream(send) if info.streams else None
         departure = Departure(receive, self._policy.watch_after_seconds, self.slot_changed)
         try:
-            end = await self._run(_Request(host, info, body, stream), departure)
+            end = await self._perform(_Request(self._runners[host], info, body, stream), departure)
             await answer_end(end, stream, send)
         except GlowplugError as error:
             if departure.gone:
@@ -152,10 +165,10 @@ class DirectApp:
     def _check_room(self) -> None:
         if not self._open:
             raise NotReady("the worker is leaving; call again to reach another one", retry_after=1)
-        if self._running > self._policy.waiting_calls:
+        if self._answering > self._policy.waiting_calls:
             raise NotReady("too many calls wait for this worker", retry_after=1)
 
-    async def _run(self, request: _Request, departure: Departure) -> CallEnd:
+    async def _perform(self, request: _Request, departure: Departure) -> CallEnd:
         call_id = next(self._ids)
         folder = self._parts.scratch / call_id
         call = Call(
@@ -170,8 +183,8 @@ class DirectApp:
         try:
             if _ARTIFACT in request.body:
                 call = replace(call, files=await self._files(request.body, folder))
-            departure.tell(lambda: request.host.stop_call(call_id, OutcomeKind.CANCELED))
-            end = await request.host.run(call, sink)
+            departure.tell(lambda: request.runner.stop_call(call_id, OutcomeKind.CANCELED))
+            end = await request.runner.run(call, sink)
             if end.kind is OutcomeKind.COMPLETED:
                 await sink.uploads.settled()
             return end

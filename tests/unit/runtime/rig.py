@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from glowplug.job import Budget, Job, JobEvent, JobRequest, Outcome, OutcomeKind
 from glowplug.lifecycle import Startable, running
 from glowplug.link import Order, OrderKind
 from glowplug.links.memory import MemoryLink
+from glowplug.model import TaskOptions
 from glowplug.process.call import Call, CallEnd, CallSink
 from glowplug.readiness import Board, Status
 from glowplug.runtime.direct import DirectApp
@@ -103,6 +104,7 @@ class FakeHost(Startable):
         self.stopped: list[tuple[str, OutcomeKind]] = []
         self.on_info: Callable[[ModelInfo], None] | None = None
         self.reloads = 0
+        self.batches: list[int] = []
         self._places = asyncio.Semaphore(slots)
         self._news = asyncio.Condition()
 
@@ -129,6 +131,15 @@ class FakeHost(Startable):
         finally:
             self.runs.pop(call.id, None)
             await self._told()
+
+    @property
+    def options(self) -> dict[str, TaskOptions]:
+        assert self.info is not None
+        return {task.name: TaskOptions(batch=task.batch) for task in self.info.tasks}
+
+    async def run_batch(self, calls: Sequence[Call], sinks: Sequence[CallSink | None]) -> list[CallEnd]:
+        self.batches.append(len(calls))
+        return list(await asyncio.gather(*map(self.run, calls, sinks)))
 
     def stop_call(self, call_id: str, kind: OutcomeKind) -> None:
         self.stopped.append((call_id, kind))

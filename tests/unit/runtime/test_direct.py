@@ -27,6 +27,7 @@ from glowplug.runtime.direct import DirectApp, DirectParts, DirectPolicy
 from glowplug.store import TaskInfo
 
 SAY, SING = TaskInfo("echo.say", timeout_seconds=7.0), TaskInfo("echo.sing", streams=True)
+MANY = TaskInfo("echo.many", batch=8)
 OPEN = DirectPolicy(body_bytes=10_000, grace_seconds=0.2, watch_after_seconds=0.005)
 
 
@@ -53,17 +54,17 @@ async def probes(scope: Scope, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def line(folder: Path, policy: DirectPolicy = OPEN, *, ready: bool = True) -> AsyncIterator[Line]:
     board = Board(SystemClock())
-    host = FakeHost(board, slots=4, tasks=(SAY, SING))
+    host = FakeHost(board, slots=4, tasks=(SAY, SING, MANY))
     if ready:
         host.load()
     artifacts = DiskArtifacts(folder / "artifacts")
-    app = DirectApp(DirectParts([host], artifacts, folder / "scratch", policy, probes))
+    app = DirectApp(DirectParts([host], artifacts, SystemClock(), folder / "scratch", policy, probes))
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listener]))
-    async with asyncio.timeout(30), artifacts, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with asyncio.timeout(30), artifacts, app, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         while not server.started:
             await asyncio.sleep(0.005)
         yield Line(host, app, client, artifacts, folder / "scratch", port)
@@ -91,7 +92,7 @@ async def test_an_empty_body_is_an_input_without_parameters(tmp_path: Path) -> N
 async def test_other_paths_go_to_the_probes(tmp_path: Path) -> None:
     async with line(tmp_path) as it:
         assert (await it.client.get("/readyz")).json() == {"path": "/readyz"}
-        without = DirectApp(DirectParts([it.host], it.artifacts, it.scratch))
+        without = DirectApp(DirectParts([it.host], it.artifacts, SystemClock(), it.scratch))
         transport = httpx.ASGITransport(without)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get("/readyz")).status_code == 404
@@ -101,7 +102,7 @@ async def test_an_unknown_task_is_404_and_the_known_ones_are_named(tmp_path: Pat
     async with line(tmp_path) as it:
         response = await it.run(task="echo.shout")
         assert (response.status_code, response.json()["code"]) == (404, "unknown_task")
-        assert "echo.say, echo.sing" in response.json()["detail"]
+        assert "echo.many, echo.say, echo.sing" in response.json()["detail"]
         assert response.headers["content-type"] == "application/problem+json"
 
 
@@ -278,6 +279,21 @@ async def test_files_that_the_task_saved_are_stored_before_the_answer_comes(tmp_
         assert uri.startswith("artifact:calls/")
         assert await bytes_of(it.artifacts, uri.removeprefix("artifact:")) == b"drawn"
         assert list(it.scratch.iterdir()) == []
+
+
+async def test_calls_of_a_batched_task_go_to_the_model_together(tmp_path: Path) -> None:
+    async with line(tmp_path) as it:
+        it.host.slots = 1
+        it.host.script = gate = Gate()
+        calls = [asyncio.create_task(it.run({"n": 0}, task="echo.many"))]
+        await it.host.called()
+        calls += [asyncio.create_task(it.run({"n": n}, task="echo.many")) for n in range(1, 9)]
+        while it.app._answering < 9:
+            await asyncio.sleep(0.001)
+        gate.open.set()
+        assert [response.json()["n"] for response in await asyncio.gather(*calls)] == list(range(9))
+        assert it.host.batches[0] == 1
+        assert max(it.host.batches) > 1
 
 
 async def test_no_two_calls_write_to_the_same_place(tmp_path: Path) -> None:
