@@ -1,31 +1,14 @@
-"""The `glowplug` command: its verbs, and from errors to one line and an exit code.
-
-Exit codes: 0 fine, 1 our own mistake or damaged data, 2 usage, 3 not ready or not reachable, 4 a job failed,
-130 interrupted.
-"""
+"""The `glowplug` command: its verbs, and usage errors in one line."""
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
 
 from glowplug.cli import clean, doctor, gateway, jobs, models, new, run, status, up, worker
-from glowplug.cli.output import fail
-from glowplug.errors import (
-    DeadlineExceeded,
-    DiskFull,
-    GlowplugError,
-    JobFailed,
-    ModelCrashed,
-    NotReady,
-    TaskFailed,
-    Unreachable,
-    UserError,
-)
-
-USAGE, NOT_READY, JOB_FAILED, INTERRUPTED, BROKEN = 2, 3, 4, 130, 1
+from glowplug.cli.ending import INTERRUPTED, USAGE, ended, fail
+from glowplug.errors import GlowplugError
 
 app = typer.Typer(
     help="Makes self-hosted AI models ready, says so honestly, and never sends work where it is not.",
@@ -56,32 +39,18 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit
 
 
-def exit_code(error: GlowplugError) -> int:
-    """Return the exit code that stands for an error."""
-    if isinstance(error, (JobFailed, TaskFailed, ModelCrashed)):
-        return JOB_FAILED
-    if isinstance(error, (NotReady, Unreachable, DeadlineExceeded)):
-        return NOT_READY
-    return USAGE if isinstance(error, (UserError, DiskFull)) else BROKEN
-
-
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(_run())
+    sys.exit(ended(_run))
 
 
 def _run() -> int:
     try:
         return app(standalone_mode=False) or 0
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
         return INTERRUPTED
-    except GlowplugError as error:
-        fail(error.message)
-        return exit_code(error)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be said, at the interpreter's end neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN
+    except (GlowplugError, OSError):
+        raise
     except Exception as error:
         # Typer's usage errors; their class is part of a parser that it has changed before.
         message = getattr(error, "format_message", None)

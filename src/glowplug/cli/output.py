@@ -22,12 +22,6 @@ class Meter(Protocol):
         """Show that `name` is at `percent` (None is unknown), in plain words."""
 
 
-def fail(message: str) -> None:
-    """Print one line on standard error."""
-    line = " ".join(message.split())
-    sys.stderr.write(f"glowplug: error: {line}\n")
-
-
 def note(message: str) -> None:
     """Print a line for people on standard error, which leaves standard output to results."""
     sys.stderr.write(f"{message}\n")

@@ -18,7 +18,6 @@ def worker(
     port: Annotated[int | None, typer.Option(help="Port for direct calls and probes; 0 takes a free one.")] = None,
     device: Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")] = None,
     slots: Annotated[int | None, typer.Option(help="Calls at a time; by default what the model says.")] = None,
-    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Load a model and take work for it."""
     given = {
@@ -29,10 +28,6 @@ def worker(
         "worker.slots": slots,
     }
     settings = load_settings(given)
-    if supervised:
-        from glowplug.supervisor import follow_supervisor
-
-        follow_supervisor(settings.worker.drain_seconds + settings.worker.cancel_grace_seconds)
     from glowplug.assembly import serve_worker
 
     raise typer.Exit(serve(serve_worker(settings, target)))

@@ -1,8 +1,9 @@
 """Local worker processes, kept alive: `plan` says what to run, `process` is one life, `keeper` starts the next."""
 
+from glowplug.supervisor.following import follow_supervisor
 from glowplug.supervisor.keeper import Supervisor, SupervisorPolicy
 from glowplug.supervisor.plan import WorkerPlan, check_target, plan_workers
-from glowplug.supervisor.process import follow_supervisor, to_stderr
+from glowplug.supervisor.process import to_stderr
 
 __all__ = [
     "Supervisor",

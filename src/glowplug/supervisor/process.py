@@ -1,7 +1,7 @@
 """One life of a worker's process: its exit, its output line by line, and how the two learn of each other's death.
 
 A worker is the leader of its own process group and reads a pipe from us: a supervisor that dies, even by kill -9,
-closes the pipe, and `follow_supervisor` in the worker takes that as the order to leave.
+closes the pipe, and `following` in the worker takes that as the order to leave.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import asyncio
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
@@ -118,17 +116,3 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-
-
-def follow_supervisor(grace_seconds: float) -> None:
-    """Make this process leave when its supervisor is gone: SIGTERM at the end of fd 0, SIGKILL after the grace."""
-
-    def wait() -> None:
-        with suppress(OSError):
-            while os.read(0, 4096):
-                pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(grace_seconds)
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()

@@ -13,6 +13,7 @@ from tests.unit.client.play import Play
 import glowplug as package
 from glowplug import errors
 from glowplug.cli import main as cli
+from glowplug.cli.ending import exit_code
 
 VERBS = ["up", "gateway", "worker", "new", "run", "jobs", "models", "status", "doctor", "clean"]
 HEAVY = ["rich", "httpx", "msgspec", "asyncio", "fastapi", "uvicorn", "structlog", "platformdirs", "importlib.metadata"]
@@ -126,7 +127,7 @@ def test_a_message_of_many_lines_becomes_one(glowplug: Command, monkeypatch: pyt
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(error: errors.GlowplugError, code: int) -> None:
-    assert cli.exit_code(error) == code
+    assert exit_code(error) == code
 
 
 def test_an_interrupt_is_130_without_a_word(glowplug: Command, monkeypatch: pytest.MonkeyPatch) -> None:

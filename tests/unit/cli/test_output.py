@@ -15,6 +15,7 @@ from tests.unit.cli.commands import LIMIT_SECONDS, Command
 from tests.unit.client.play import Play
 
 from glowplug.cli import output
+from glowplug.cli.ending import fail
 
 
 class Terminal(io.StringIO):
@@ -98,7 +99,7 @@ def test_a_quiet_meter_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_error_is_always_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    output.fail("first\nsecond\t third")
+    fail("first\nsecond\t third")
     assert capsys.readouterr().err == "glowplug: error: first second third\n"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ from typing import Any
 import pytest
 from tests.unit.cli.commands import LIMIT_SECONDS, Command
 
-from glowplug import supervisor
+from glowplug.cli import supervised
 from glowplug.data_folder import find_gateway
 from glowplug.settings import Settings
+from glowplug.supervisor.keeper import USAGE_EXIT
 
 
 class Assembly(ModuleType):
@@ -126,12 +128,28 @@ def test_a_supervised_worker_follows_its_supervisor(
     glowplug: Command, assembly: Assembly, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graces: list[float] = []
-    monkeypatch.setattr(supervisor, "follow_supervisor", graces.append)
-    glowplug("worker", model)
-    assert graces == []
-    glowplug("worker", model, "--supervised")
-    settings = assembly.asked[-1][1]
-    assert graces == [settings.worker.drain_seconds + settings.worker.cancel_grace_seconds]
+    monkeypatch.setattr(supervised, "follow_supervisor", graces.append)
+    monkeypatch.setattr(sys, "argv", ["supervised", model])
+    glowplug.set("GLOWPLUG_WORKER_DRAIN_SECONDS", "7")
+    with pytest.raises(SystemExit) as ended:
+        supervised.main()
+    ((what, settings, target),) = assembly.asked
+    assert (ended.value.code, what, target) == (0, "worker", model)
+    assert graces == [7 + settings.worker.cancel_grace_seconds]
+
+
+def test_a_supervised_worker_with_a_wrong_setting_says_so_and_is_given_up(glowplug: Command) -> None:
+    glowplug.set("GLOWPLUG_WORKER_SLOTS", "many")
+    command = [sys.executable, "-m", "glowplug.cli.supervised", "model.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    assert done.returncode == USAGE_EXIT
+    assert done.stderr.startswith("glowplug: error: GLOWPLUG_WORKER_SLOTS")
+
+
+def test_a_supervised_worker_starts_without_the_parser_for_people() -> None:
+    code = "import sys, glowplug.cli.supervised; print([n for n in ('typer', 'pydantic', 'rich') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @contextmanager
@@ -148,7 +166,7 @@ def started(glowplug: Command, *words: object) -> Iterator[Any]:
 def test_from_nothing_to_a_result_with_three_commands(glowplug: Command) -> None:
     assert glowplug("new", "captioner").code == 0
     with started(glowplug, "up", "captioner.py", "--port", "0") as up:
-        waited = glowplug.apart("status", "--wait", "--timeout", str(LIMIT_SECONDS))
+        waited = glowplug.apart("status", "--wait", "--timeout", "25")
         assert waited.code == 0, waited.err
         run = glowplug.apart("run", "captioner.greet", "name=Ada", "times=2", "--json")
         assert json.loads(run.out)["result"] == "Hello, Ada! Hello, Ada!"

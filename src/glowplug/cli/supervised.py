@@ -1,0 +1,29 @@
+"""`python -m glowplug.cli.supervised TARGET`: the worker that a supervisor starts.
+
+It is `glowplug worker` without a parser for people, which takes longer to import than the rest of a worker's start.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from glowplug.cli.ending import ended
+from glowplug.cli.session import load_settings, serve
+from glowplug.supervisor.following import follow_supervisor
+
+
+def main() -> None:
+    """Serve the worker for the one argument, for as long as the supervisor lives."""
+    sys.exit(ended(_serve))
+
+
+def _serve() -> int:
+    settings = load_settings()
+    follow_supervisor(settings.worker.drain_seconds + settings.worker.cancel_grace_seconds)
+    from glowplug.assembly import serve_worker
+
+    return serve(serve_worker(settings, sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
