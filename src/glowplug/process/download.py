@@ -70,7 +70,8 @@ class Download:
         self._clock = clock
         self._journal = folder.with_name(JOURNAL)
         self._arrived = {block: asyncio.Event() for file in files for block in file.blocks()}
-        self._done_bytes = 0
+        self._done_bytes = self._told_bytes = 0
+        self._coming: dict[Block, int] = {}
 
     async def run(self, report: Callable[[int], None]) -> dict[str, str]:
         """Bring what is missing and return the SHA-256 of each file; `report` gets the bytes that are there.
@@ -90,6 +91,7 @@ class Download:
 
     async def _bring_missing(self, threads: Executor, report: Callable[[int], None]) -> dict[str, str]:
         missing = iter([block for block, arrived in self._arrived.items() if not arrived.is_set()])
+        self._tell(report)
         async with asyncio.TaskGroup() as group:
             hashes = {file.name: group.create_task(self._hash(threads, file)) for file in self._files}
             for _ in range(PARALLEL):
@@ -111,33 +113,41 @@ class Download:
 
     async def _fetch(self, threads: Executor, missing: Iterator[Block], report: Callable[[int], None]) -> None:
         for block in missing:
-            data = await self._read_remote(block)
+            data = await self._read_remote(block, report)
             await in_thread(threads, self._write, block, data)
             self._arrive(block, report)
 
-    async def _read_remote(self, block: Block) -> bytearray:
+    async def _read_remote(self, block: Block, report: Callable[[int], None]) -> bytearray:
         for attempt in range(ATTEMPTS):
             try:
-                return await self._read_remote_once(block)
+                return await self._read_remote_once(block, report)
             except (Unreachable, DeadlineExceeded):
                 if attempt == ATTEMPTS - 1:
                     raise
                 await self._clock.sleep(FIRST_PAUSE_SECONDS * 2.0**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _read_remote_once(self, block: Block) -> bytearray:
+    async def _read_remote_once(self, block: Block, report: Callable[[int], None]) -> bytearray:
         data = bytearray()
         end = block.start + block.size_bytes
         async for piece in self._store.read(block.file.key, start=block.start, end=end):
             data += piece
+            self._coming[block] = len(data)
+            self._tell(report)
         if len(data) != block.size_bytes:
             raise Unreachable(f"{block.file.key} ended early: it changed, or the connection broke; try again")
         return data
 
     def _arrive(self, block: Block, report: Callable[[int], None]) -> None:
         self._arrived[block].set()
+        self._coming.pop(block, None)
         self._done_bytes += block.size_bytes
-        report(self._done_bytes)
+        self._tell(report)
+
+    def _tell(self, report: Callable[[int], None]) -> None:
+        # Whole blocks would come in leaps, all ranges at once; a range that broke off and begins anew is no step back.
+        self._told_bytes = max(self._told_bytes, self._done_bytes + sum(self._coming.values()))
+        report(self._told_bytes)
 
     async def _hash(self, threads: Executor, file: RemoteFile) -> str:
         digest = hashlib.sha256()

@@ -61,6 +61,50 @@ async def test_the_digest_of_every_file_is_told(source: CountingStore, folder: P
     assert told[-1] == sum(map(len, contents.values()))
 
 
+async def test_bytes_are_told_as_they_come_and_not_only_when_a_block_is_whole(
+    source: CountingStore, folder: Path
+) -> None:
+    file = await remote(source, "net.bin", pattern(2 * BLOCK))
+    told: list[int] = []
+
+    class Dripping(CountingStore):
+        async def read(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+            async for piece in super().read(key, start=start, end=end):
+                for at in range(0, len(piece), BLOCK // 4):
+                    yield piece[at : at + BLOCK // 4]
+
+    async with Dripping(source._root) as dripping:
+        await Download(dripping, [file], folder, clock=SystemClock()).run(told.append)
+    assert told[0] == 0
+    assert set(told) == set(range(0, 2 * BLOCK + 1, BLOCK // 4))
+
+
+async def test_a_range_that_broke_off_is_no_step_back(source: CountingStore, folder: Path) -> None:
+    file = await remote(source, "net.bin", pattern(BLOCK))
+    told: list[int] = []
+    broken = False
+
+    class Breaking(CountingStore):
+        async def read(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+            nonlocal broken
+            async for piece in super().read(key, start=start, end=end):
+                yield piece[: BLOCK // 2]
+                if not broken:
+                    broken = True
+                    raise Unreachable("broke off")
+                yield piece[BLOCK // 2 :]
+
+    clock = ManualClock()
+    async with Breaking(source._root) as breaking:
+        downloading = asyncio.create_task(Download(breaking, [file], folder, clock=clock).run(told.append))
+        while not downloading.done():
+            await clock.advance(1)
+            await asyncio.sleep(0.001)
+        await downloading
+    assert told == sorted(told)
+    assert told[-1] == BLOCK
+
+
 async def test_a_large_file_comes_in_several_ranges_at_once_but_not_in_too_many(
     source: CountingStore, folder: Path
 ) -> None:
