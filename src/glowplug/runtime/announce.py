@@ -36,6 +36,7 @@ class Announcer:
         self._sequence = 0
         self._sent_at = 0.0
         self._told: Standing | None = None
+        self._told_version = -1
         self._loading = False
 
     def push(self) -> None:
@@ -47,7 +48,7 @@ class Announcer:
         """Announce a change of the board: at once if it is one of state."""
         if standing(snapshot) != self._told:
             self.push()
-        else:
+        elif snapshot.version != self._told_version:
             self._bell.ring()
 
     async def run(self) -> None:
@@ -78,7 +79,7 @@ class Announcer:
         self._sequence += 1
         self._sent_at = self._station.clock.monotonic()
         snapshot, who = self._board.snapshot(), self._station.identity
-        self._told = standing(snapshot)
+        self._told, self._told_version = standing(snapshot), snapshot.version
         self._loading = any(one.status.is_running for one in snapshot.components)
         registered = await self._station.link.register(
             Register(

@@ -18,6 +18,10 @@ class Bell:
         """Wake the loop that waits, or the next wait."""
         self._rung.set()
 
+    def hush(self) -> None:
+        """Forget a ring that nobody has waited for."""
+        self._rung.clear()
+
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait for a ring, for `seconds` at most; say whether it rang."""
         if seconds is None or self._rung.is_set():

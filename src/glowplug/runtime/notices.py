@@ -99,6 +99,7 @@ class Notices(Startable):
                 await self._bell.wait()
                 failures = 0
                 continue
+            self._bell.hush()
             try:
                 await self._parts.post(notice.path, notice.body)
                 self._pending = None if self._pending is notice else self._pending
@@ -107,5 +108,5 @@ class Notices(Startable):
                 if failures == 0:
                     events.emit("notice.failed", target=notice.path, error=error.message)
                 failures += 1
-                if await self._bell.wait(self._parts.backoff.delay_seconds(failures)):
-                    failures = 0
+                newer = await self._bell.wait(self._parts.backoff.delay_seconds(failures))
+                failures = 0 if newer else failures

@@ -1,4 +1,4 @@
-"""How often the gateway hears of a worker's readiness."""
+"""Announcements: at once when a state changes, gently while a load moves on, again and again while nobody answers."""
 
 from __future__ import annotations
 
@@ -6,109 +6,146 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from tests.unit.runtime.desks import ScriptedLink
+from tests.unit.runtime.rig import FakeHost
 
 from glowplug.clock import ManualClock
+from glowplug.errors import Conflict, Unauthorized, Unreachable
 from glowplug.lifecycle import cancel
-from glowplug.readiness import Board, Load, MergedBoard, Snapshot
-from glowplug.readiness.history import MemoryHistories
-from glowplug.runtime.announce import Announcer
+from glowplug.link import Registered
+from glowplug.readiness import Board, Snapshot, State
+from glowplug.runtime.announce import Announcer, standing
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
 from glowplug.runtime.station import Station
 
-POLICY = WorkerPolicy()
-USUAL = Load((("start", 0.5), ("import", 60.0), ("warm up", 1.0)))
 
-
-class Post:
-    """A worker with one model, and the link over which it announces itself, on a clock that is wound by hand."""
+class Stage:
+    """An announcer on a clock that is wound by hand, following a real board."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.link = ScriptedLink()
-        histories = MemoryHistories()
-        histories.record("echo@", USUAL)
-        self.board = Board(self.clock, histories)
-        self.component = self.board.add("echo", model="echo")
-        station = Station(self.link, WorkerIdentity(instance_id="w", incarnation="1"), self.clock, POLICY)
-        self.announcer = Announcer(station, self.board, [], lambda registered: None)
+        self.board = Board(self.clock)
+        self.host = FakeHost(self.board)
+        self.answers: list[Registered] = []
+        identity = WorkerIdentity(instance_id="w1", incarnation="i1", url="http://here:1", host="here", pid=7)
+        policy = WorkerPolicy(board_seconds=0.1, heartbeat_seconds=30)
+        station = Station(self.link, identity, self.clock, policy)
+        self.announcer = Announcer(station, self.board, [self.host], self.answers.append)
+
+    async def run(self) -> None:
+        async def watch() -> None:
+            async for snapshot in self.board.watch():
+                self.announcer.changed(snapshot)
+
+        watching = asyncio.create_task(watch())
+        try:
+            await self.announcer.run()
+        finally:
+            await cancel(watching)
 
     @property
-    def told(self) -> list[Snapshot]:
-        """Return the pictures that the gateway got, in order."""
-        return [Snapshot.from_dict(message.snapshot) for message in self.link.of("register")]
-
-    async def watch(self) -> None:
-        """Hand on the board's changes, as the worker does."""
-        async for snapshot in self.board.watch():
-            self.announcer.changed(snapshot)
+    def states(self) -> list[State]:
+        return [Snapshot.from_dict(message.snapshot).state for message in self.link.of("register")]
 
 
 @asynccontextmanager
-async def post() -> AsyncIterator[Post]:
-    it = Post()
-    duties = [asyncio.create_task(it.announcer.run()), asyncio.create_task(it.watch())]
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    running = asyncio.create_task(made.run())
     try:
-        await it.clock.advance(1.0)
-        yield it
+        async with asyncio.timeout(20):
+            await made.clock.advance(0)
+            yield made
+        assert not running.done()
     finally:
-        for duty in duties:
-            await cancel(duty)
+        await cancel(running)
+
+
+async def test_the_first_announcement_says_who_the_worker_is() -> None:
+    async with stage() as it:
+        (message,) = it.link.of("register")
+        assert (message.instance_id, message.incarnation, message.sequence) == ("w1", "i1", 1)
+        assert (message.url, message.host, message.pid) == ("http://here:1", "here", 7)
+        assert [model.name for model in message.models] == ["echo"]
+        assert it.answers == [Registered(60.0)]
 
 
 async def test_a_change_of_state_is_told_at_once() -> None:
-    async with post() as it:
-        before = len(it.told)
-        it.component.begin()
-        await it.clock.advance(0.0)
-        assert len(it.told) == before + 1
-        it.component.ready()
-        await it.clock.advance(0.0)
-        assert it.told[-1].ready
+    async with stage() as it:
+        it.host.component.begin()
+        await it.clock.advance(0)
+        it.host.component.ready()
+        await it.clock.advance(0)
+        it.board.drain()
+        await it.clock.advance(0)
+        assert it.states == [State.INITIALIZING, State.LOADING_MODELS, State.READY, State.DRAINING]
+        assert [message.sequence for message in it.link.of("register")] == [1, 2, 3, 4]
 
 
-async def test_a_counter_that_runs_is_told_ten_times_a_second_at_most_and_with_its_last_count() -> None:
-    async with post() as it:
-        it.component.stage("import")
-        await it.clock.advance(1.0)
-        before = len(it.told)
-        for done in range(1, 101):
-            it.component.advance(done=done, total=100)
+async def test_progress_alone_is_told_ten_times_a_second_at_most_and_its_last_value_always() -> None:
+    async with stage() as it:
+        it.host.component.begin()
+        it.host.component.stage("read")
+        await it.clock.advance(0.2)
+        before = len(it.states)
+        for done in range(1, 201):
+            it.host.component.advance(done=done, total=200)
             await it.clock.advance(0.01)
-        await it.clock.advance(POLICY.board_seconds)
-        assert before + 8 <= len(it.told) <= before + 12
-        progress = it.told[-1].components[0].progress
-        assert progress is not None
-        assert progress.done == 100
+        await it.clock.advance(1)
+        assert 15 <= len(it.states) - before <= 22
+        last = Snapshot.from_dict(it.link.of("register")[-1].snapshot)
+        assert last.components[0].progress.done == 200
 
 
-async def test_a_stage_without_a_counter_is_told_of_each_second_because_the_estimate_goes_on() -> None:
-    async with post() as it:
-        it.component.stage("import")
-        await it.clock.advance(0.0)
-        before = len(it.told)
-        await it.clock.advance(10 * POLICY.loading_seconds)
-        assert len(it.told) == before + 10
+async def test_a_worker_that_has_nothing_new_to_say_gives_a_sign_of_life() -> None:
+    async with stage() as it:
+        await it.clock.advance(91)
+        assert len(it.states) == 4
 
 
-async def test_the_gateway_shows_nearly_the_workers_estimate_even_of_a_load_that_is_late() -> None:
-    async with post() as it:
-        it.component.stage("import")
-        await it.clock.advance(180.0)
-        gateway = MergedBoard(it.clock)
-        gateway.report("w", it.told[-1])
-        await it.clock.advance(POLICY.loading_seconds)
-        here, there = it.board.snapshot().estimate, gateway.snapshot().estimate
-        assert here is not None
-        assert there is not None
-        assert abs(here.p50_seconds - there.p50_seconds) <= 2 * POLICY.loading_seconds
-        assert there.overrun.startswith("Longer than usual")
+@pytest.mark.parametrize("error", [Unreachable("away"), Unauthorized("no"), Conflict("another release")])
+async def test_an_announcement_is_repeated_until_it_is_answered(error: Exception) -> None:
+    async with stage() as it:
+        it.link.fail("register", error, times=4)
+        it.announcer.push()
+        await it.clock.advance(20)
+        assert [message.sequence for message in it.link.of("register")] == [1, 2, 3, 4, 5, 6]
+        assert len(it.answers) == 2
 
 
-async def test_a_worker_that_neither_loads_nor_changes_is_heard_of_rarely() -> None:
-    async with post() as it:
-        it.component.ready()
-        await it.clock.advance(0.0)
-        before = len(it.told)
-        await it.clock.advance(2.1 * POLICY.heartbeat_seconds)
-        assert len(it.told) == before + 2
+async def test_what_changed_during_an_outage_is_told_as_it_stands_afterwards() -> None:
+    async with stage() as it:
+        it.link.fail("register", Unreachable("away"), times=3)
+        it.host.component.begin()
+        await it.clock.advance(0)
+        it.host.component.ready()
+        await it.clock.advance(20)
+        assert it.states[-1] is State.READY
+
+
+async def test_a_change_while_an_announcement_is_under_way_follows_it() -> None:
+    async with stage() as it:
+        it.link.hang.add("register")
+        it.announcer.push()
+        await it.clock.advance(0)
+        it.host.component.begin()
+        it.host.component.ready()
+        await it.clock.advance(0)
+        assert len(it.states) == 2
+        it.link.release("register")
+        await it.clock.advance(0)
+        assert it.states[-1] is State.READY
+
+
+def test_progress_does_not_count_as_a_change_of_standing_and_a_new_attempt_does() -> None:
+    board = Board(ManualClock())
+    component = board.add("echo")
+    component.begin()
+    component.stage("read")
+    first = standing(board.snapshot())
+    component.advance(done=5, total=10)
+    assert standing(board.snapshot()) == first
+    component.begin()
+    assert standing(board.snapshot()) != first
