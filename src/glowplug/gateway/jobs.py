@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +18,13 @@ from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.schemas import JobView, Links, Submit, job_view
 from glowplug.gateway.shelf import Shelf
 from glowplug.job import Attempt, Job, JobRequest, JobState, OutcomeKind
-from glowplug.readiness import MergedBoard
-from glowplug.store import Store, Submission
+from glowplug.readiness import ComponentSnapshot, MergedBoard
+from glowplug.store import Depth, Store, Submission
 
 RUNS_REMEMBERED = 50
 RUNS_TO_EARN = 3
 LONGEST_KEY = 200
+DEPTHS_KEPT_SECONDS = 1.0
 
 
 class RunTimes:
@@ -82,6 +83,8 @@ class Jobs:
         self._board = board
         self._clock = clock
         self._policy = policy
+        self._depths: Mapping[str, Depth] = {}
+        self._depths_until = 0.0
         self.links = Links(policy.public_url)
         self.run_times = RunTimes()
         self.free_slots: Callable[[str], int] = lambda task: 0
@@ -128,17 +131,20 @@ class Jobs:
         if position < free:
             return 0.0
         usual = self.run_times.median_seconds(job.task)
-        depth = (await self._store.depths()).get(job.task)
-        running = depth.running if depth else 0
-        if free + running:
-            return start_seconds(position, free, free + running, usual)
-        return self._once_loaded(job, position, usual)
-
-    def _once_loaded(self, job: Job, position: int, usual: float | None) -> float | None:
         model = self._board.snapshot().find(model_of(job.task))
-        if model is None or model.estimate is None or (position and usual is None):
+        if model is not None and not model.status.can_serve:
+            return _once_loaded(model, position, usual)
+        if usual is None:
             return None
-        return round(model.estimate.p50_seconds + position * (usual or 0.0), 1)
+        running = await self._running(job.task)
+        return start_seconds(position, free, free + running, usual)
+
+    async def _running(self, task: str) -> int:
+        now = self._clock.monotonic()
+        if now >= self._depths_until:
+            self._depths, self._depths_until = await self._store.depths(), now + DEPTHS_KEPT_SECONDS
+        depth = self._depths.get(task)
+        return depth.running if depth else 0
 
     def check_size(self, input_json: bytes) -> None:
         """Raise `TooLarge` for an input beyond the limit."""
@@ -188,6 +194,12 @@ class Jobs:
                 raise InvalidInput(
                     f"there is no artifact {key[:80]!r}; upload it with PUT /v1/artifacts/NAME first", key=key[:200]
                 ) from error
+
+
+def _once_loaded(model: ComponentSnapshot, position: int, usual: float | None) -> float | None:
+    if model.estimate is None or (position and usual is None):
+        return None
+    return round(model.estimate.p50_seconds + position * (usual or 0.0), 1)
 
 
 def _check_time(run_at: datetime | None) -> None:

@@ -409,11 +409,12 @@ class TestEstimates:
         for number in range(4):
             running = await home.submit(f"run {number}")
             grant = await worker.one()
+            await home.clock.advance(1)
             waiting = await home.submit("waiting")
             earned = (await home.job(waiting["id"]))["estimated_start_seconds"]
             assert earned == (None if number < 3 else 5.0)
             await home.client.post(waiting["urls"]["cancel"])
-            await home.clock.advance(10)
+            await home.clock.advance(9)
             await worker.finish(grant)
             assert (await home.job(running["id"]))["run_seconds"] == 10.0
 

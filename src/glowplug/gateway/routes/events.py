@@ -29,7 +29,8 @@ def router(gateway: Gateway) -> APIRouter:
     async def events(job_id: str, request: Request) -> Response:
         """Stream the job's events as SSE up to the terminal one, from after `Last-Event-ID` or `after`.
 
-        With `Accept: application/json` a page of what there is so far, without waiting; else 204 when the job is done and nothing is left to send, which stops a browser from reconnecting.
+        204 when the job is done and nothing is left to send, which stops a browser from reconnecting. With
+        `Accept: application/json` the answer is a page of what there is so far, and waits for nothing.
         """
         job = await store.job(job_id)
         after = _after(request)
