@@ -1,7 +1,4 @@
-"""`python -m glowplug.cli.supervised TARGET`: the worker that a supervisor starts.
-
-It is `glowplug worker` without a parser for people, which takes longer to import than the rest of a worker's start.
-"""
+"""`python -m glowplug worker TARGET --supervised`: the worker that a supervisor starts."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from glowplug.supervisor.following import follow_supervisor
 
 
 def main() -> None:
-    """Serve the worker for the one argument, for as long as the supervisor lives."""
+    """Serve the worker for the target, the second argument, for as long as the supervisor lives."""
     sys.exit(ended(_serve))
 
 
@@ -22,8 +19,4 @@ def _serve() -> int:
     follow_supervisor(settings.worker.drain_seconds + settings.worker.cancel_grace_seconds)
     from glowplug.assembly import serve_worker
 
-    return serve(serve_worker(settings, sys.argv[1]))
-
-
-if __name__ == "__main__":
-    main()
+    return serve(serve_worker(settings, sys.argv[2]))

@@ -42,7 +42,7 @@ def plan_workers(
         slug = re.sub(r"[^A-Za-z0-9]+", "-", target).strip("-")[-60:] or "worker"
         seen[slug] += 1
         instance_id = f"{socket.gethostname()}-{slug}" + (f"-{seen[slug]}" if seen[slug] > 1 else "")
-        command = (sys.executable, "-m", "glowplug.cli.supervised", target)
+        command = (sys.executable, "-m", "glowplug", "worker", target, "--supervised")
         added = {**kept, **additions, "GLOWPLUG_WORKER_INSTANCE_ID": instance_id}
         plans.append(WorkerPlan(target=target, instance_id=instance_id, command=command, environment=added))
     return tuple(plans)

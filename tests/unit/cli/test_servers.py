@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.unit.cli.commands import LIMIT_SECONDS, Command
 
+from glowplug import __main__ as entrance
 from glowplug.cli import supervised
 from glowplug.data_folder import find_gateway
 from glowplug.settings import Settings
@@ -129,10 +130,10 @@ def test_a_supervised_worker_follows_its_supervisor(
 ) -> None:
     graces: list[float] = []
     monkeypatch.setattr(supervised, "follow_supervisor", graces.append)
-    monkeypatch.setattr(sys, "argv", ["supervised", model])
+    monkeypatch.setattr(sys, "argv", ["glowplug", "worker", model, "--supervised"])
     glowplug.set("GLOWPLUG_WORKER_DRAIN_SECONDS", "7")
     with pytest.raises(SystemExit) as ended:
-        supervised.main()
+        entrance.main()
     ((what, settings, target),) = assembly.asked
     assert (ended.value.code, what, target) == (0, "worker", model)
     assert graces == [7 + settings.worker.cancel_grace_seconds]
@@ -140,7 +141,7 @@ def test_a_supervised_worker_follows_its_supervisor(
 
 def test_a_supervised_worker_with_a_wrong_setting_says_so_and_is_given_up(glowplug: Command) -> None:
     glowplug.set("GLOWPLUG_WORKER_SLOTS", "many")
-    command = [sys.executable, "-m", "glowplug.cli.supervised", "model.py"]
+    command = [sys.executable, "-m", "glowplug", "worker", "model.py", "--supervised"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     assert done.returncode == USAGE_EXIT
     assert done.stderr.startswith("glowplug: error: GLOWPLUG_WORKER_SLOTS")

@@ -13,9 +13,9 @@ from glowplug.supervisor import check_target, plan_workers
 from glowplug.supervisor.plan import target_folder
 
 
-def test_a_worker_is_this_interpreter_with_a_command_that_starts_fast() -> None:
+def test_a_worker_is_this_interpreter_with_our_own_command() -> None:
     (only,) = plan_workers(["digits"], {}, {})
-    assert only.command == (sys.executable, "-m", "glowplug.cli.supervised", "digits")
+    assert only.command == (sys.executable, "-m", "glowplug", "worker", "digits", "--supervised")
 
 
 def test_a_worker_keeps_its_id_over_restarts_of_everything() -> None:
