@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -123,7 +124,7 @@ class HttpArtifacts(ArtifactStore):
     async def _send(self, key: str, body: _Body, media_type: str) -> Artifact:
         headers = {"Content-Type": media_type}
         if body.sha256 is not None:
-            headers[DIGEST_HEADER] = body.sha256
+            headers |= {DIGEST_HEADER: body.sha256, "Content-Length": str(body.size_bytes)}
         sending = _Sending(body.source())
         # A stream of unknown length is announced first, or a refusal would get lost in what is already under way.
         data = body.whole if body.whole is not None else sending.chunks()
@@ -193,38 +194,51 @@ class HttpArtifacts(ArtifactStore):
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """What a put sends: `whole` if it is small, else from `source`; `again` says whether it can be sent twice."""
+    """What a put sends: `whole` if it is small, else from `source`; `again` says whether it can be sent twice.
+
+    Digest and size are known if it can.
+    """
 
     source: Callable[[], AsyncIterator[bytes]]
     whole: bytes | None = None
     sha256: str | None = None
-    again: bool = True
+    size_bytes: int | None = None
+
+    @property
+    def again(self) -> bool:
+        return self.sha256 is not None
 
 
 async def _body_of(chunks: AsyncIterator[bytes]) -> _Body:
-    if isinstance(chunks, FileChunks):
-        return _Body(chunks.reopen, sha256=await in_thread(None, _file_digest, chunks))
     head: list[bytes] = []
     size_bytes = 0
     async for chunk in chunks:
         head.append(chunk)
         size_bytes += len(chunk)
         if size_bytes > PIECE_BYTES:
-            return _Body(lambda: _chained(head, chunks), again=False)
+            return await _long_body(head, chunks)
     whole = b"".join(head)
-    return _Body(lambda: _chained([whole], chunks), whole, hashlib.sha256(whole).hexdigest())
+    return _Body(lambda: _chained([whole]), whole, hashlib.sha256(whole).hexdigest(), size_bytes)
 
 
-async def _chained(head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _long_body(head: list[bytes], chunks: AsyncIterator[bytes]) -> _Body:
+    if not isinstance(chunks, FileChunks):
+        return _Body(lambda: _chained(head, chunks))
+    sha256, size_bytes = await in_thread(None, _digest_and_size, chunks.path)
+    return _Body(chunks.reopen, None, sha256, size_bytes)
+
+
+async def _chained(head: list[bytes], rest: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
     for chunk in head:
         yield chunk
-    async for chunk in rest:
-        yield chunk
+    if rest is not None:
+        async for chunk in rest:
+            yield chunk
 
 
-def _file_digest(chunks: FileChunks) -> str:
-    with chunks.path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _digest_and_size(path: Path) -> tuple[str, int]:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
 
 
 class _Sending:

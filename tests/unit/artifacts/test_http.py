@@ -190,8 +190,8 @@ class TestDamage:
             def reopen(self) -> FileChunks:
                 return FileChunks(self.path.with_name("other"))
 
-        (tmp_path / "file").write_bytes(b"hashed")
-        (tmp_path / "other").write_bytes(b"sent")
+        (tmp_path / "file").write_bytes(pattern(2 * MIB, seed=1))
+        (tmp_path / "other").write_bytes(pattern(2 * MIB, seed=2))
         async with HttpArtifacts(gateway, TOKEN, clock=clock) as store:
             with pytest.raises(Corrupt):
                 await store.put("key", Bent(tmp_path / "file"))

@@ -13,6 +13,7 @@ from uuid import uuid4
 import obstore
 import pytest
 from obstore.store import from_url
+from tests.servers.proxy import BreakingProxy
 from tests.servers.seaweed import BUCKET, S3Server, s3
 
 from glowplug.artifacts.objects import PART_BYTES, ObjectArtifacts, object_source
@@ -162,6 +163,40 @@ async def four_parts(s3: S3Server) -> AsyncIterator[bytes]:
         new = set(await asyncio.to_thread(s3.open_uploads)) - {*before}
         if [upload for upload in new if len(await asyncio.to_thread(s3.stored_parts, upload)) == 4]:
             return
+
+
+class TestBrokenConnections:
+    @pytest.fixture
+    async def proxy(self, s3: S3Server) -> AsyncIterator[BreakingProxy]:
+        async with BreakingProxy(s3.endpoint) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    async def far(self, s3: S3Server, proxy: BreakingProxy) -> AsyncIterator[ObjectArtifacts]:
+        options = s3.options(endpoint=proxy.url)
+        async with ObjectArtifacts(f"s3://{BUCKET}/{uuid4().hex}", options, retry_seconds=5) as far:
+            yield far
+
+    async def test_reads_and_writes_survive_connections_that_break_now_and_then(
+        self, far: ObjectArtifacts, proxy: BreakingProxy
+    ) -> None:
+        content = pattern(2 * PART_BYTES)
+        # The kept connection of the start is the first to break.
+        proxy.break_requests = [PART_BYTES // 2, 300]
+        await far.put("key", pieces(content))
+        await far.stop()
+        await far.start()
+        proxy.break_answers = [PART_BYTES, 1000]
+        assert await read_all(far, "key") == content
+
+    async def test_connections_that_always_break_are_unreachable(
+        self, far: ObjectArtifacts, proxy: BreakingProxy
+    ) -> None:
+        await far.put("key", pieces(pattern(2 * PART_BYTES)))
+        proxy.break_answers = [100] * 100
+        await far.stop()
+        with pytest.raises(Unreachable, match="does not answer"):
+            await far.start()
 
 
 class TestLinks:
