@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import Request
+
+T = TypeVar("T")
 
 WATCH_AFTER_SECONDS = 0.05
 
@@ -38,3 +41,14 @@ class Departure:
             continue
         self.gone = True
         self._on_gone()
+
+
+async def while_present(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """Do `work` and return its result; if the client hangs up, cancel it and return None."""
+    doing = asyncio.ensure_future(work)
+    try:
+        with Departure(request, doing.cancel) as departure:
+            await asyncio.wait((doing,))
+    finally:
+        doing.cancel()
+    return None if departure.gone and doing.cancelled() else doing.result()

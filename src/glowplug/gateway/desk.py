@@ -140,7 +140,8 @@ class Desk(Link):
     def close_turn(self, message: Claim, turn: Turn) -> None:
         """End a claim; if no other one follows, what it could not deliver is released."""
         seat = self._seats[message.instance_id]
-        if seat.close_turn(turn) and seat.undelivered:
+        seat.close_turn(turn)
+        if seat.is_empty and seat.undelivered:
             self._release_soon(message.instance_id, seat)
 
     async def serve(self, message: Claim, turn: Turn) -> Claimed:

@@ -113,6 +113,10 @@ class Feed:
             channel.resolve(job)
         channel.ring()
 
+    def open(self) -> None:
+        """Let streams run."""
+        self._closing.clear()
+
     def close(self) -> None:
         """End every stream; those that begin later end after what is there."""
         self._closing.set()

@@ -173,6 +173,7 @@ class Jobs:
         task = self._catalog.check(wish.task, wish.input)
         await self._check_references(wish.input)
         _check_time(wish.run_at)
+        _check_webhook(wish.webhook)
         return JobRequest(
             task=wish.task,
             input=wish.input,
@@ -200,6 +201,11 @@ def _once_loaded(model: ComponentSnapshot, position: int, usual: float | None) -
     if model.estimate is None or (position and usual is None):
         return None
     return round(model.estimate.p50_seconds + position * (usual or 0.0), 1)
+
+
+def _check_webhook(webhook: str | None) -> None:
+    if webhook is not None and not webhook.startswith(("http://", "https://")):
+        raise InvalidInput("webhook takes an http or https address", fields=[{"path": "webhook"}])
 
 
 def _check_time(run_at: datetime | None) -> None:

@@ -22,6 +22,7 @@ from glowplug.link import Register
 from glowplug.readiness import MergedBoard, Snapshot
 from glowplug.store import Store, WorkerRecord
 
+LONGEST_NAME = 200
 _PROBED = {"unhealthy": "error", "error": "error", "draining": "draining"}
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -116,6 +117,7 @@ class Registry(Startable):
 
     async def register(self, message: Register) -> bool:
         """Take in an announcement; say whether it is of a new incarnation. One that is late changes nothing."""
+        _check_name(message.instance_id)
         picture = Snapshot.from_dict(message.snapshot)
         known = self._entries.get(message.instance_id)
         fresh = known is None or known.record.incarnation != message.incarnation
@@ -143,6 +145,7 @@ class Registry(Startable):
 
     async def noticed(self, record: WorkerRecord) -> None:
         """Take in a ready or error notice, also of a service that has no link; what it leaves out stays."""
+        _check_name(record.instance_id)
         known = self._entries.get(record.instance_id)
         if known is not None:
             record = replace(
@@ -296,6 +299,11 @@ def status_body(registry: Registry) -> dict[str, Any]:
 def iso_z(moment: datetime) -> str:
     """Return a moment as browsers write it: UTC, milliseconds, a final Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _check_name(instance_id: str) -> None:
+    if not 0 < len(instance_id) <= LONGEST_NAME or not instance_id.isprintable():
+        raise InvalidInput(f"an instance_id has 1 to {LONGEST_NAME} printable characters")
 
 
 def _durable(record: WorkerRecord) -> WorkerRecord:

@@ -48,14 +48,17 @@ class Seat:
         self._turn = Turn()
         return self._turn
 
-    def close_turn(self, turn: Turn) -> bool:
-        """End a claim; say whether it was the newest."""
+    def close_turn(self, turn: Turn) -> None:
+        """End a claim; a newer one goes on."""
         turn.end()
-        if self._turn is not turn:
-            return False
-        self._turn = None
-        self.wants = ()
-        return True
+        if self._turn is turn:
+            self._turn = None
+            self.wants = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether no claim of the worker waits."""
+        return self._turn is None
 
     def wake(self) -> None:
         """Let the waiting claim look again."""

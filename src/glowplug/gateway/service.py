@@ -48,6 +48,7 @@ class Gateway(Startable):
         own = self.parts.board.add(COMPONENT)
         own.begin()
         self._connect()
+        self.feed.open()
         self.room.look()
         self._rota = Rota(self._duties(own), self.parts.clock)
         for part in (self.registry, self.catalog, self.caller, self.desk, self._rota):

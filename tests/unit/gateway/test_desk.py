@@ -106,6 +106,11 @@ class TestReadiness:
             await worker.register()
             assert len((await worker.claim()).grants) == 1
 
+    @pytest.mark.parametrize("name", ["", "x" * 201, "line\nbreak"])
+    async def test_a_name_of_no_use_is_refused(self, home: House, name: str) -> None:
+        with pytest.raises(InvalidInput, match="instance_id"):
+            await home.worker(name).register()
+
     async def test_a_worker_of_another_protocol_is_told_what_to_do(self, home: House) -> None:
         with pytest.raises(Conflict, match="install the same release"):
             await home.worker().register(protocol=99)
@@ -265,6 +270,23 @@ class TestUndelivered:
                 await asyncio.sleep(0)
             assert [attempt["outcome"] for attempt in seen["attempts"]] == ["displaced"]
             newer.cancel()
+
+    async def test_what_is_left_when_both_claims_have_gone_is_released(self, tmp_path: Path) -> None:
+        clock = SystemClock()
+        store = SlowStore(clock=clock)
+        async with house(tmp_path, clock, store=store) as home, asyncio.timeout(WAIT):
+            worker = await home.ready_worker()
+            job = await home.submit()
+            older = asyncio.create_task(worker.claim(wait=WAIT))
+            await store.claiming.wait()
+            newer = asyncio.create_task(worker.claim(wait=WAIT))
+            await settle()
+            newer.cancel()
+            await settle()
+            store.may_claim.set()
+            await older
+            while (await home.job(job["id"]))["state"] != "queued":
+                await asyncio.sleep(0)
 
     async def test_a_canceled_claim_gives_back_what_the_store_had_already_granted(self, tmp_path: Path) -> None:
         clock = SystemClock()

@@ -161,6 +161,12 @@ class TestRefusals:
         assert status == 422
         assert "time zone" in problem["detail"]
 
+    @pytest.mark.parametrize("webhook", ["ftp://x", "javascript:alert(1)", "example.com", ""])
+    async def test_a_webhook_that_is_no_address(self, home: House, webhook: str) -> None:
+        await home.ready_worker()
+        status, problem = await refused(home, SAY | {"webhook": webhook})
+        assert (status, problem["fields"]) == (422, [{"path": "webhook"}])
+
     async def test_an_input_that_is_too_large(self, tmp_path: Path) -> None:
         async with house(tmp_path, chosen=policy(limits=Limits(input_bytes=1000))) as home:
             await home.ready_worker()

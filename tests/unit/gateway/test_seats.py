@@ -28,8 +28,10 @@ def test_opening_a_turn_ends_the_one_before() -> None:
 def test_only_the_newest_turn_closes_the_seat() -> None:
     seat = Seat()
     older, newer = seat.open_turn(), seat.open_turn()
-    assert not seat.close_turn(older)
-    assert seat.close_turn(newer)
+    seat.close_turn(older)
+    assert not seat.is_empty
+    seat.close_turn(newer)
+    assert seat.is_empty
 
 
 def test_a_closed_seat_offers_no_slots() -> None:

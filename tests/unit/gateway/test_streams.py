@@ -148,6 +148,21 @@ async def test_a_stream_without_news_sends_a_comment_now_and_then(tmp_path: Path
             assert await beat == ": ping"
 
 
+class TestPages:
+    async def test_who_wants_json_gets_what_there_is_and_waits_for_nothing(self, home: House) -> None:
+        await home.ready_worker()
+        job = await home.submit()
+        answer = await home.client.get(job["urls"]["events"], headers={"accept": "application/json"})
+        events = answer.json()["events"]
+        assert [(event["seq"], event["type"]) for event in events] == [(1, "queued")]
+
+    async def test_a_page_goes_on_where_the_one_before_ended(self, home: House) -> None:
+        job = await home.run_one(await home.ready_worker())
+        headers, query = {"accept": "application/json"}, {"after": "1"}
+        answer = await home.client.get(job["urls"]["events"], headers=headers, params=query)
+        assert [event["type"] for event in answer.json()["events"]] == ["started", "completed"]
+
+
 class TestLogs:
     async def test_what_a_job_printed_is_text(self, home: House) -> None:
         worker = await home.ready_worker()
@@ -249,6 +264,15 @@ async def test_a_slow_client_holds_nobody_up(home: House) -> None:
     async with home.client.stream("GET", job["urls"]["events"]) as response:
         assert types(await read(response.aiter_lines()))[-1] == "completed"
     writer.close()
+
+
+async def test_who_waits_for_a_job_and_hangs_up_is_not_waited_for(home: House) -> None:
+    await home.ready_worker()
+    body = {"task": "echo.say", "input": {"text": "hi"}}
+    asking = asyncio.create_task(home.client.post("/v1/jobs", json=body, headers={"prefer": "wait=100"}))
+    await until(lambda: home.gateway.feed._channels)
+    asking.cancel()
+    await until(lambda: not home.gateway.feed._channels)
 
 
 async def test_submit_and_wait_over_http(home: House) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from glowplug.errors import InvalidInput
 from glowplug.gateway import bodies
+from glowplug.gateway.departure import while_present
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import JobList, JobView, Submit, job_view
 from glowplug.gateway.service import Gateway
@@ -37,7 +38,7 @@ def router(gateway: Gateway) -> APIRouter:
             jobs.check_size(msgspec.json.encode(wish.input))
         job = (await jobs.submit([wish], key=request.headers.get(KEY_HEADER)))[0].job
         if wait > 0 and not job.done:
-            job = await gateway.feed.done(job.id, timeout_seconds=wait)
+            job = await while_present(request, gateway.feed.done(job.id, timeout_seconds=wait)) or job
         view = await jobs.view(job)
         return bodies.answer(view, 200 if job.done and wait else 202, {"Location": view.urls.get})
 

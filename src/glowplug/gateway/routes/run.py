@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -11,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from glowplug.gateway import bodies
-from glowplug.gateway.departure import Departure
+from glowplug.gateway.departure import while_present
 from glowplug.gateway.direct import PassedOn, Reply
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import JobView, Submit
@@ -47,15 +46,8 @@ def router(gateway: Gateway) -> APIRouter:
         body = await bodies.read(request, limits.call_bytes)
         if "respond-async" in bodies.preferences(request):
             return await _queued(gateway, task, body, request)
-        calling = asyncio.ensure_future(gateway.direct.run(task, body))
-        try:
-            with Departure(request, calling.cancel) as departure:
-                await asyncio.wait((calling,))
-        finally:
-            calling.cancel()
-        if departure.gone and calling.cancelled():
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        return _response(calling.result())
+        reply = await while_present(request, gateway.direct.run(task, body))
+        return _response(reply) if reply is not None else Response(status_code=CLIENT_CLOSED_REQUEST)
 
     return routes
 
