@@ -174,7 +174,7 @@ class TestBrokenConnections:
     @pytest.fixture
     async def far(self, s3: S3Server, proxy: BreakingProxy) -> AsyncIterator[ObjectArtifacts]:
         options = s3.options(endpoint=proxy.url)
-        async with ObjectArtifacts(f"s3://{BUCKET}/{uuid4().hex}", options, retry_seconds=5) as far:
+        async with ObjectArtifacts(f"s3://{BUCKET}/{uuid4().hex}", options, retry_seconds=20) as far:
             yield far
 
     async def test_reads_and_writes_survive_connections_that_break_now_and_then(
