@@ -90,6 +90,7 @@ class WorkerProcess:
                 hosts=[self.host],
                 artifacts=artifacts,
                 scratch=self._scratch / "calls",
+                clock=self._clock,
                 policy=DirectPolicy(admission=Admission(token=None if local else self._token)),
                 otherwise=Starlette(routes=[*probe_routes(self._board), Route("/metrics", metrics)]),
             )
