@@ -100,7 +100,7 @@ def refusal(status: int, body: bytes, base_url: str) -> GlowplugError:
     return Unreachable(message) if status in _AWAY else RemoteError(message, status=status)
 
 
-_STANDARD = frozenset({"type", "title", "status", "detail", "code", "retryable", "message"})
+_STANDARD = frozenset({"type", "title", "status", "detail", "code", "retryable"})
 
 
 def _problem(body: bytes) -> dict[str, Any]:
