@@ -112,8 +112,10 @@ def _bars(console: Console) -> Iterator[Meter]:
             row = self._rows.get(name)
             if row is None:
                 row = self._rows[name] = self._progress.add_task(name, total=None, words=words)
-            total = None if percent is None else 100.0
-            self._progress.update(row, completed=percent or 0, total=total, words=words)
+            if percent is None:
+                self._progress.update(row, words=words)
+            else:
+                self._progress.update(row, completed=percent, total=100.0, words=words)
 
     with Progress(*columns, console=console) as progress:
         yield Bars(progress)
