@@ -107,11 +107,15 @@ class StopFlag:
         """Say whether somebody asked."""
         return self._asked is not None
 
+    def tell(self) -> Stop | None:
+        """Return what was asked for, which its task knows from now on."""
+        self.told = self._asked
+        return self.told
+
     def check(self) -> None:
         """Raise what was asked for."""
-        if self._asked is not None:
-            self.told = self._asked
-            raise self._asked
+        if (stop := self.tell()) is not None:
+            raise stop
 
 
 class ProcessRunContext(RunContext):
@@ -277,7 +281,7 @@ class BatchContext(RunContext):
         """Raise once every call of the batch should stop."""
         if all(context.stop.asked for context in self._contexts):
             for context in self._contexts[1:]:
-                context.stop.told = context.stop.told or Canceled()
+                context.stop.tell()
             self._contexts[0].check()
 
     def checkpoint(self, step: int, writer: Callable[[Path], None]) -> None:

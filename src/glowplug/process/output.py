@@ -21,8 +21,9 @@ SHORTEST_SECRET = 8
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
 _SECRET = re.compile(
-    r"(?P<lead>\bBearer\s+|\bBasic\s+|://[^/\s:@]*:|\b[\w-]{0,40}(?:token|secret|password|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)"
-    r"[^\s\"'@,;&]{4,}"
+    r"(?P<lead>\bBearer\s+|\bBasic\s+|\b[\w-]{0,40}(?:token|secret|password|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)"
+    r"[^\s\"',;&]{4,}"
+    r"|(?P<url>://[^/\s:@]*:)[^\s/@]+(?=@)"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bhf_[A-Za-z0-9]{20,}\b|\bsk-[A-Za-z0-9_-]{20,}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b",
     re.IGNORECASE,
 )
@@ -40,7 +41,7 @@ class Redactor:
         """Return `text` without its secrets."""
         if self._values is not None:
             text = self._values.sub(HIDDEN, text)
-        return _SECRET.sub(lambda found: (found["lead"] or "") + HIDDEN, text)
+        return _SECRET.sub(lambda found: (found["lead"] or found["url"] or "") + HIDDEN, text)
 
 
 class Output:

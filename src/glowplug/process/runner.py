@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any
 
-from glowplug.errors import Canceled, GlowplugError, Interrupted, Stop, TaskFailed
+from glowplug.errors import GlowplugError, Interrupted, Stop, TaskFailed
 from glowplug.job import OutcomeKind
 from glowplug.model import Model
 from glowplug.process.contexts import BatchContext, ProcessRunContext
@@ -116,9 +116,8 @@ class Runner:
     def _fail(self, context: ProcessRunContext, error: BaseException) -> None:
         call_id, used = context.item.id, context.scratch_used
         context.flush()
-        kind = stop_kind(context.stop.told or error)
-        if kind is not None:
-            self._tell_end(context, Ended(call_id, kind, scratch_used=used))
+        if context.stop.told is not None:
+            self._tell_end(context, Ended(call_id, _kind(context.stop.told), scratch_used=used))
             return
         ours = task_error(error)
         if not isinstance(error, GlowplugError):
@@ -127,11 +126,8 @@ class Runner:
         self._tell_end(context, ended)
 
 
-def stop_kind(error: BaseException) -> OutcomeKind | None:
-    """Return how a call ends that was stopped by `error`, None if it is not a stop."""
-    if isinstance(error, Interrupted):
-        return OutcomeKind.INTERRUPTED
-    return OutcomeKind.CANCELED if isinstance(error, Canceled) else None
+def _kind(stop: Stop) -> OutcomeKind:
+    return OutcomeKind.INTERRUPTED if isinstance(stop, Interrupted) else OutcomeKind.CANCELED
 
 
 def _groups(schema: TaskSchema, calls: Sequence[Valid]) -> Iterator[list[Valid]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ from glowplug.errors import SettingsError
 from glowplug.model import Model
 
 GROUP = "glowplug.models"
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?")
 
 
 def resolve(target: str) -> type[Model]:
@@ -55,7 +57,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_module(name: str, target: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
+    if not _DOTTED.fullmatch(target):
         raise SettingsError(f"not a target: {target!r}; write pkg.module:Class or file.py:Class")
     here = str(Path.cwd())
     if here not in sys.path:

@@ -1,0 +1,107 @@
+"""File parameters see the call's own files and nothing else."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from glowplug.process import files
+from glowplug.process.files import Files
+
+
+def pictured(kind: str = "PNG", size: tuple[int, int] = (4, 3)) -> bytes:
+    stream = BytesIO()
+    Image.new("RGB", size, "red").save(stream, kind)
+    return stream.getvalue()
+
+
+def url(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+@pytest.fixture
+def opener(tmp_path: Path) -> Files:
+    (tmp_path / "local.png").write_bytes(pictured())
+    return Files({"artifact:in/a.png": str(tmp_path / "local.png")}, lambda: tmp_path)
+
+
+def test_a_reference_gives_the_local_copy(opener: Files, tmp_path: Path) -> None:
+    assert opener.open_file("artifact:in/a.png", "file") == tmp_path / "local.png"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_pictures_of_the_usual_kinds_are_decoded(opener: Files, kind: str) -> None:
+    image: Any = opener.open_file(url(pictured(kind)), "image")
+    assert image.size == (4, 3)
+
+
+def test_data_urls_become_files_of_the_calls_own(opener: Files, tmp_path: Path) -> None:
+    first: Any = opener.open_file("data:text/plain,a%20b", "file")
+    second: Any = opener.open_file("data:;base64,Yw==", "file")
+    assert (first.read_bytes(), second.read_bytes()) == (b"a b", b"c")
+    assert {first.parent, second.parent} == {tmp_path}
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "artifact:other",
+        "/etc/passwd",
+        "../../etc/passwd",
+        "file:///etc/passwd",
+        "http://somewhere/x",
+        "",
+        "data:image/png",
+        "data:image/png;base64,!!!",
+        None,
+        5,
+        ["artifact:in/a.png"],
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "image"])
+def test_nothing_else_is_opened(opener: Files, value: object, kind: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        opener.open_file(value, kind)
+
+
+def test_a_path_is_not_opened_even_if_it_is_the_local_copy(opener: Files, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not a reference"):
+        opener.open_file(str(tmp_path / "local.png"), "file")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 8, 20, 45])
+def test_a_broken_picture_is_refused(opener: Files, cut: int) -> None:
+    with pytest.raises(ValueError, match="image"):
+        opener.open_file(url(pictured()[:cut]), "image")
+
+
+def test_a_picture_in_a_format_that_starts_programs_is_refused(opener: Files) -> None:
+    with pytest.raises(ValueError, match="not an image of PNG"):
+        opener.open_file(url(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n"), "image")
+
+
+@pytest.mark.parametrize("limit", [11, 5])
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
+    opener: Files, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(files, "LARGEST_PIXELS", limit)
+    with pytest.raises(ValueError, match="more than"):
+        opener.open_file(url(pictured()), "image")
+
+
+def test_a_decompression_bomb_is_refused(opener: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(ValueError, match="pixels"):
+        opener.open_file(url(pictured()), "image")
+
+
+def test_a_data_url_has_a_limit(opener: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGEST_DATA_BYTES", 30)
+    with pytest.raises(ValueError, match="upload an artifact instead"):
+        opener.open_file(url(pictured()), "image")
