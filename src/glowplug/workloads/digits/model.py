@@ -28,10 +28,10 @@ LARGEST_SEED = 2**53 - 1
 """The largest whole number that every JSON reader keeps."""
 USUAL = Sampling()
 TOLERANCE = 1e-4
-ONE = (
+A_ONE = (
     "data:image/png;base64,"
-    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAIklEQVR42mNgIBr8/w+hmWB8mARU4D8jmgCcD9cy0AKEAQBuAgQV"
-    "kr14rgAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAPUlEQVR42iXKMRWAMBAFsLxTUCcgAQk4qxQsUAXUARKQ8Bm6ZYgk"
+    "x34lhTYHxbxtSG+8ieTjWYfJAop2GvzQrBWr7w5C+QAAAABJRU5ErkJggg=="
 )
 
 
@@ -74,7 +74,7 @@ class Digits(Model):
         generator = self._generator if weights is None else self._open_generator(weights)
         return self._draw(ctx, generator, drawing.Order(prompt, label, count, chosen, scale, sampling))
 
-    @task(example={"image": ONE}, short=True)
+    @task(example={"image": A_ONE}, short=True)
     def classify(self, ctx: RunContext, image: Image) -> Reading:
         """Read one handwritten digit from a picture, dark on light or light on dark."""
         ctx.check()
