@@ -184,6 +184,8 @@ class DirectApp(Startable):
             if _ARTIFACT in request.body:
                 call = replace(call, files=await self._files(request.body, folder))
             departure.tell(lambda: request.runner.stop_call(call_id, OutcomeKind.CANCELED))
+            if departure.gone:
+                raise ClientGone
             end = await request.runner.run(call, sink)
             if end.kind is OutcomeKind.COMPLETED:
                 await sink.uploads.settled()

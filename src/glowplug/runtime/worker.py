@@ -89,7 +89,8 @@ class Worker(Startable):
         self._draining: asyncio.Task[None] | None = None
         self._closed: asyncio.Future[None] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def job_count(self) -> int:
         """Return how many jobs are here: granted, running, or with their end still on its way."""
         return len(self._runs)
 

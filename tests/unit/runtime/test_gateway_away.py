@@ -131,7 +131,7 @@ async def test_an_end_whose_answer_was_lost_is_told_again_and_counts_once(tmp_pa
         it.link.drop_answers("finish", 2)
         job = await it.submit_one()
         await it.ended(job)
-        while it.worker:
+        while it.worker.job_count:
             await asyncio.sleep(0)
         assert await it.types(job) == ["queued", "started", "completed"]
         assert "job.lease_lost" not in it.events.names()
@@ -228,7 +228,7 @@ async def test_a_file_that_cannot_be_stored_during_an_outage_does_not_hold_the_j
         await it.worker_is_known()
         it.link.cut()
         await clock.advance(49)
-        assert len(it.worker) == 1
+        assert it.worker.job_count == 1
         await clock.advance(2)
         it.host.script = done
         it.link.mend()

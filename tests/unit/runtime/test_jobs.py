@@ -155,7 +155,7 @@ async def test_the_scratch_folder_is_gone_whatever_became_of_the_job(tmp_path: P
         for script in (saving, ends(CallEnd(OutcomeKind.FAILED, error=TaskFailed("no", retryable=False)))):
             it.host.script = script
             await it.ended(await it.submit_one())
-            while it.worker:
+            while it.worker.job_count:
                 await asyncio.sleep(0)
             assert list(it.scratch.iterdir()) == []
 
@@ -277,7 +277,7 @@ async def test_a_completed_job_leaves_no_checkpoint(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         it.host.script = checkpointing(1, 2, 3)
         job = await it.ended(await it.submit_one())
-        while it.worker:
+        while it.worker.job_count:
             await asyncio.sleep(0)
         assert await keys(it.artifacts, f"jobs/{job.id}") == []
 

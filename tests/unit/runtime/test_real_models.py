@@ -104,6 +104,6 @@ async def test_a_running_training_can_be_canceled(tmp_path: Path) -> None:
 async def test_no_folder_is_left_behind(tmp_path: Path) -> None:
     async with rig(tmp_path, with_worker=False) as it, worker(it, "epochs") as (made, _):
         await it.ended(await it.submit_one("epochs.train", input={"epochs": 2, "seconds": 0.0}))
-        while made:
+        while made.job_count:
             await asyncio.sleep(0)
         assert list((it.scratch / "w1" / "jobs").iterdir()) == []

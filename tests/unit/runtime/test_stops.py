@@ -295,7 +295,7 @@ async def test_everybody_who_asks_for_the_drain_waits_for_the_same_end(tmp_path:
         await it.host.called()
         await asyncio.gather(it.worker.drain("one"), it.worker.drain("two"))
         assert it.events.names().count("worker.draining") == 1
-        assert len(it.worker) == 0
+        assert it.worker.job_count == 0
 
 
 async def test_a_grant_that_arrives_while_the_worker_leaves_is_given_back(tmp_path: Path) -> None:

@@ -206,4 +206,4 @@ async def test_a_worker_can_be_stopped_at_once_whatever_runs(tmp_path: Path) -> 
         await it.submit_one()
         await it.host.called()
         await it.worker.stop()
-        assert len(it.worker) == 0
+        assert it.worker.job_count == 0
