@@ -112,9 +112,7 @@ async def test_many_clients_at_once_get_each_their_own(plug: System) -> None:
     assert [result.output for result in results] == wanted
 
 
-def test_a_changed_file_starts_its_model_again_and_waiting_jobs_stay(
-    plug: System, client: Client, tmp_path: Path
-) -> None:
+def test_a_changed_file_starts_its_model_again(plug: System, client: Client, tmp_path: Path) -> None:
     model = tmp_path / "shout.py"
     text = (MODELS / "echo.py").read_text()
     model.write_text(text)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from glowplug.cli.session import load_settings, serve
+from glowplug.cli.servers import run_gateway
 
 
 def gateway(
@@ -14,8 +14,4 @@ def gateway(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
 ) -> None:
     """Start a gateway without workers: they come by `glowplug worker`, here or on other machines."""
-    settings = load_settings({"gateway.host": host, "gateway.port": port})
-    settings.refuse_open_gateway()
-    from glowplug.assembly import serve_gateway
-
-    raise typer.Exit(serve(serve_gateway(settings)))
+    raise typer.Exit(run_gateway({"gateway.host": host, "gateway.port": port}))

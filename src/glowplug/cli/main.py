@@ -1,42 +1,11 @@
-"""The `glowplug` command: its verbs, and usage errors in one line."""
+"""The `glowplug` command: straight to a server where the words are plain, else to the parser for people."""
 
 from __future__ import annotations
 
 import sys
 
-import typer
-
-from glowplug.cli import clean, doctor, gateway, jobs, models, new, run, status, up, worker
-from glowplug.cli.ending import INTERRUPTED, USAGE, ended, fail
-from glowplug.errors import GlowplugError
-
-app = typer.Typer(
-    help="Makes self-hosted AI models ready, says so honestly, and never sends work where it is not.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(up.up)
-app.command()(gateway.gateway)
-app.command()(worker.worker)
-app.command()(new.new)
-app.command()(run.run)
-app.add_typer(jobs.app, name="jobs")
-app.command()(models.models)
-app.command()(status.status)
-app.command()(doctor.doctor)
-app.command()(clean.clean)
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
-    if version:
-        from glowplug import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
+from glowplug.cli.ending import ended
+from glowplug.cli.quick import quick
 
 
 def main() -> None:
@@ -45,16 +14,9 @@ def main() -> None:
 
 
 def _run() -> int:
-    try:
-        return app(standalone_mode=False) or 0
-    except typer.Abort:
-        return INTERRUPTED
-    except (GlowplugError, OSError):
-        raise
-    except Exception as error:
-        # Typer's usage errors; their class is part of a parser that it has changed before.
-        message = getattr(error, "format_message", None)
-        if message is None:
-            raise
-        fail(message())
-        return USAGE
+    serve = quick(sys.argv[1:])
+    if serve is not None:
+        return serve()
+    from glowplug.cli.app import run_verb
+
+    return run_verb()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +27,3 @@ def open_client(url: str | None = None) -> Client:
     settings = load_settings({"gateway.url": url})
     token = settings.gateway.token
     return Client(lambda: address(settings.gateway.url, settings.data), token.reveal() if token else None)
-
-
-def serve(service: Coroutine[Any, Any, int]) -> int:
-    """Run a server to its end on the fastest event loop there is."""
-    import asyncio
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    with suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(service)

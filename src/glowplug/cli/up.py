@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from glowplug.cli.session import load_settings, serve
+from glowplug.cli.servers import run_up
 
 
 def up(
@@ -19,18 +19,5 @@ def up(
     reload: Annotated[bool, typer.Option("--reload", help="Start a model again when its code changes.")] = False,
 ) -> None:
     """Start a gateway and a local worker for each TARGET; without any, for those that glowplug.toml names."""
-    settings = load_settings({"gateway.host": host, "gateway.port": port, "worker.reload": reload or None})
-    chosen = tuple(targets or settings.targets)
-    if not chosen:
-        raise typer.BadParameter(
-            "no model is named: try `glowplug up digits`, write targets into glowplug.toml, "
-            "or start `glowplug gateway` alone"
-        )
-    from glowplug.supervisor import check_target
-
-    for target in chosen:
-        check_target(target)
-    settings.refuse_open_gateway()
-    from glowplug.assembly import serve_gateway
-
-    raise typer.Exit(serve(serve_gateway(settings, targets=chosen)))
+    overrides = {"gateway.host": host, "gateway.port": port, "worker.reload": reload or None}
+    raise typer.Exit(run_up(targets or (), overrides))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from glowplug.cli.session import load_settings, serve
+from glowplug.cli.servers import run_worker
 
 
 def worker(
@@ -27,7 +27,4 @@ def worker(
         "worker.device": device,
         "worker.slots": slots,
     }
-    settings = load_settings(given)
-    from glowplug.assembly import serve_worker
-
-    raise typer.Exit(serve(serve_worker(settings, target)))
+    raise typer.Exit(run_worker(target, given))

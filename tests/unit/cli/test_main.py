@@ -12,6 +12,7 @@ from tests.unit.client.play import Play
 
 import glowplug as package
 from glowplug import errors
+from glowplug.cli import app as people
 from glowplug.cli import main as cli
 from glowplug.cli.ending import exit_code
 
@@ -98,7 +99,7 @@ def test_a_message_of_many_lines_becomes_one(glowplug: Command, monkeypatch: pyt
     def broken(**_: object) -> None:
         raise errors.Corrupt("first\n   second")
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(people, "app", broken)
     done = glowplug("models")
     assert (done.code, done.error) == (1, "first second")
 
@@ -134,7 +135,7 @@ def test_an_interrupt_is_130_without_a_word(glowplug: Command, monkeypatch: pyte
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr(people, "app", interrupted)
     done = glowplug("models")
     assert (done.code, done.out, done.err) == (130, "", "")
 
@@ -143,7 +144,7 @@ def test_a_mistake_of_ours_is_not_hidden(glowplug: Command, monkeypatch: pytest.
     def mistaken(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", mistaken)
+    monkeypatch.setattr(people, "app", mistaken)
     monkeypatch.setattr(sys, "argv", ["glowplug", "models"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 from tests.unit.cli.commands import LIMIT_SECONDS, Command
 
-from glowplug import __main__ as entrance
-from glowplug.cli import supervised
+from glowplug import supervisor
+from glowplug.cli import main as cli
+from glowplug.cli import quick as shortcut
+from glowplug.cli.app import app
 from glowplug.data_folder import find_gateway
 from glowplug.settings import Settings
 from glowplug.supervisor.keeper import USAGE_EXIT
@@ -129,13 +131,12 @@ def test_a_supervised_worker_follows_its_supervisor(
     glowplug: Command, assembly: Assembly, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graces: list[float] = []
-    monkeypatch.setattr(supervised, "follow_supervisor", graces.append)
-    monkeypatch.setattr(sys, "argv", ["glowplug", "worker", model, "--supervised"])
+    monkeypatch.setattr(supervisor.following, "follow_supervisor", graces.append)
+    glowplug("worker", model)
+    assert graces == []
     glowplug.set("GLOWPLUG_WORKER_DRAIN_SECONDS", "7")
-    with pytest.raises(SystemExit) as ended:
-        entrance.main()
-    ((what, settings, target),) = assembly.asked
-    assert (ended.value.code, what, target) == (0, "worker", model)
+    assert glowplug("worker", model, "--supervised").code == 0
+    settings = assembly.asked[-1][1]
     assert graces == [7 + settings.worker.cancel_grace_seconds]
 
 
@@ -147,10 +148,78 @@ def test_a_supervised_worker_with_a_wrong_setting_says_so_and_is_given_up(glowpl
     assert done.stderr.startswith("glowplug: error: GLOWPLUG_WORKER_SLOTS")
 
 
-def test_a_supervised_worker_starts_without_the_parser_for_people() -> None:
-    code = "import sys, glowplug.cli.supervised; print([n for n in ('typer', 'pydantic', 'rich') if n in sys.modules])"
+def test_servers_start_without_the_parser_for_people() -> None:
+    code = "import sys, glowplug.cli.main; print([n for n in ('typer', 'pydantic', 'rich') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["up", "model.py"],
+        ["up", "model.py", "digits", "--port", "0", "--reload"],
+        ["up", "--host", "::1", "model.py"],
+        ["gateway"],
+        ["gateway", "--port", "77", "--host", "localhost"],
+        ["worker", "model.py"],
+        ["worker", "--slots", "2", "model.py", "--gateway", "http://gate:1", "--port", "1"],
+        ["worker", "model.py", "--device", "cuda:1", "--host", "::1"],
+    ],
+)
+@pytest.mark.usefixtures("model")
+def test_the_short_way_leads_where_the_long_one_does(
+    glowplug: Command, assembly: Assembly, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shortcut.quick(words) is not None
+    glowplug(*words)
+    monkeypatch.setattr(cli, "quick", lambda _: None)
+    glowplug(*words)
+    short, long = assembly.asked
+    assert short == long
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["up"],
+        ["up", "--help"],
+        ["up", "model.py", "--help"],
+        ["up", "model.py", "-h"],
+        ["up", "model.py", "--port"],
+        ["up", "model.py", "--port", "--reload"],
+        ["up", "model.py", "--prot", "1"],
+        ["up", "model.py", "--port=1"],
+        ["gateway", "model.py"],
+        ["worker"],
+        ["worker", "a.py", "b.py"],
+        ["worker", "a.py", "--slots"],
+        ["status", "--wait"],
+        ["--version"],
+        ["--", "up"],
+    ],
+)
+def test_what_is_not_plain_goes_the_long_way(words: list[str]) -> None:
+    assert shortcut.quick(words) is None
+
+
+def test_the_short_way_knows_every_option_of_the_long_one() -> None:
+    import typer
+
+    group: Any = typer.main.get_command(app)
+    for verb, options in shortcut._OPTIONS.items():
+        known = {name for one in group.commands[verb].params for name in one.opts if name.startswith("--")}
+        assert known - {"--help"} == set(options) - {"--supervised"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["gateway", "--port", "many"], "--port"), (["up", "--port", "0"], "no model")]
+)
+def test_the_short_way_s_mistakes_are_one_line_too(glowplug: Command, words: list[str], said: str) -> None:
+    done = glowplug(*words)
+    assert done.code == 2
+    assert said in done.error
 
 
 @contextmanager

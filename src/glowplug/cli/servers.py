@@ -1,0 +1,63 @@
+"""The three verbs that start servers, once their words are parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from glowplug.cli.session import load_settings
+from glowplug.errors import SettingsError
+
+
+def run_up(targets: Sequence[str], overrides: Mapping[str, Any]) -> int:
+    """Serve a gateway and a local worker for each target, or for those that the settings name."""
+    settings = load_settings(overrides)
+    chosen = tuple(targets or settings.targets)
+    if not chosen:
+        raise SettingsError(
+            "no model is named: try `glowplug up digits`, write targets into glowplug.toml, "
+            "or start `glowplug gateway` alone"
+        )
+    from glowplug.supervisor import check_target
+
+    for target in chosen:
+        check_target(target)
+    settings.refuse_open_gateway()
+    from glowplug.assembly import serve_gateway
+
+    return _served(serve_gateway(settings, targets=chosen))
+
+
+def run_gateway(overrides: Mapping[str, Any]) -> int:
+    """Serve a gateway alone."""
+    settings = load_settings(overrides)
+    settings.refuse_open_gateway()
+    from glowplug.assembly import serve_gateway
+
+    return _served(serve_gateway(settings))
+
+
+def run_worker(target: str, overrides: Mapping[str, Any], *, supervised: bool = False) -> int:
+    """Serve a worker; a supervised one for no longer than its supervisor lives."""
+    settings = load_settings(overrides)
+    if supervised:
+        from glowplug.supervisor.following import follow_supervisor
+
+        follow_supervisor(settings.worker.drain_seconds + settings.worker.cancel_grace_seconds)
+    from glowplug.assembly import serve_worker
+
+    return _served(serve_worker(settings, target))
+
+
+def _served(service: Coroutine[Any, Any, int]) -> int:
+    """Run a server to its end on the fastest event loop there is."""
+    import asyncio
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(service)
