@@ -135,14 +135,14 @@ SCENARIOS = (
     _minilm("first cold, then warm", 4, "the second load is not like the first", _drop_before_the_first),
     Scenario(
         "25 % noise",
-        NOISY,
+        f"{NOISY}:NoisyLoad",
         machines=16,
         method="five stages, each lognormal with sigma 0.25, seeds fixed",
         options=_seed,
     ),
     Scenario(
         "25 % noise, one silent stage",
-        NOISY,
+        f"{NOISY}:NoisyLoad",
         machines=10,
         method="nothing said between import and warm-up: one past load is all there is to know",
         options=lambda machine, load: {**_seed(machine, load), "silent": "yes"},
