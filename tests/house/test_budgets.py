@@ -134,5 +134,5 @@ def public_definitions(module: ast.Module) -> Iterator[tuple[str, ast.Module | a
             if any(isinstance(mark, ast.Name) and mark.id == "overload" for mark in node.decorator_list):
                 continue
             yield prefix + node.name, node
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and not node.name.endswith("Suite"):
                 scopes.append((f"{prefix}{node.name}.", node))

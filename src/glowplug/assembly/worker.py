@@ -9,7 +9,6 @@ import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -18,6 +17,7 @@ from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder
 from glowplug.errors import SettingsError
 from glowplug.process.host import Host, HostSpec
+from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
 from glowplug.settings import Settings, is_loopback
 from glowplug.telemetry import BoardEvents, Telemetry, component_readings
@@ -131,7 +131,8 @@ class WorkerProcess:
             scratch=self._scratch / "model",
         )
         component = self._board.add(name, model=Path(target).name, device=wanted.device)
-        return Host(spec, component, clock=self._clock, weights=None)
+        weights = Weights(self._settings.cache, open_weights, self._clock)
+        return Host(spec, component, clock=self._clock, weights=weights)
 
     def _identity(self, listener: socket.socket) -> WorkerIdentity:
         from glowplug.runtime.policy import WorkerIdentity
@@ -182,9 +183,8 @@ def own_scratch(root: Path) -> Path:
     return root / f"worker-{os.getpid()}"
 
 
-def open_source(url: str) -> tuple[ArtifactStore, str]:
-    """Return the store and the prefix in it that a URL of weights names."""
-    from glowplug.assembly.adapters import open_artifacts
+def open_weights(url: str) -> tuple[ArtifactStore, str]:
+    """Return the store that an address of weights lies in, and its key or folder there."""
+    from glowplug.artifacts.objects import object_source
 
-    parts = urlsplit(url)
-    return open_artifacts(f"{parts.scheme}://{parts.netloc}"), parts.path.lstrip("/")
+    return object_source(url)
