@@ -168,12 +168,12 @@ class Ageing(Duty):
 
 
 class Prober(Duty):
-    """Asks every worker that has an address how it is."""
+    """Asks every worker that has an address how it is; the first time at once, to check what a restart remembers."""
 
     name = "prober"
 
     def __init__(self, registry: Registry, caller: Caller, clock: Clock, pace: Pace) -> None:
-        super().__init__(pace.probe_seconds)
+        super().__init__(pace.probe_seconds, first_seconds=0.0)
         self._registry = registry
         self._caller = caller
         self._clock = clock

@@ -31,13 +31,15 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 class Entry:
     """One worker as this gateway knows it. `announced`: it has registered with this very process over the link.
 
-    `linked` says whether the picture is the worker's own or drawn from notices and probes.
+    `linked` says whether the picture is the worker's own or drawn from notices and probes. `heard` is False for what is
+    only remembered from before a restart: it is listed, but nothing is sent to it and no model is ready by it.
     """
 
     record: WorkerRecord
     seen: float
     picture: Snapshot
     linked: bool = False
+    heard: bool = False
     announced: bool = False
     sequence: int = -1
     outstanding: int = 0
@@ -52,7 +54,7 @@ class Entry:
     @property
     def ready_models(self) -> frozenset[str]:
         """Return the models that it may be sent work for."""
-        return pictures.ready_models(self.picture) if self.online else frozenset()
+        return pictures.ready_models(self.picture) if self.online and self.heard else frozenset()
 
     @property
     def models(self) -> frozenset[str]:
@@ -78,7 +80,8 @@ class Registry(Startable):
         for record in await self._store.workers():
             unseen = max(0.0, (self._clock.now() - record.last_seen).total_seconds())
             picture = Snapshot.from_dict(record.snapshot) if record.snapshot else None
-            entry = self._put(record, picture)
+            # Whoever neither announces itself nor has an address cannot be asked again: its last notice stands.
+            entry = self._put(record, picture, heard=picture is None and record.url is None)
             entry.seen, entry.written = self._clock.monotonic() - unseen, record
 
     # What others ask.
@@ -183,8 +186,13 @@ class Registry(Startable):
             return
         self.seen(instance_id)
         # A picture that came over the link is newer than any probe's.
-        record = replace(entry.record, failed_probes=0) if entry.linked else found
-        await self._told(self._put(record, entry.picture if entry.linked else None))
+        if not entry.linked:
+            await self._told(self._put(found, None))
+            return
+        remembered_right = found.status == entry.record.status
+        await self._told(
+            self._put(replace(entry.record, failed_probes=0), entry.picture, heard=entry.heard or remembered_right)
+        )
 
     async def leave(self, instance_id: str, error: str) -> None:
         """Take a worker for gone, at once: its process is known to have ended."""
@@ -192,7 +200,7 @@ class Registry(Startable):
         if entry is None:
             return
         entry.announced = False
-        await self._told(self._put(replace(entry.record, status="offline", error=error), entry.picture))
+        await self._told(self._put(replace(entry.record, status="offline", error=error), entry.picture, heard=False))
 
     async def age(self) -> None:
         """Make those offline that were not seen for too long, forget those long gone, and keep what was seen."""
@@ -203,7 +211,7 @@ class Registry(Startable):
                 del self._entries[entry.record.instance_id]
                 await self._store.forget_worker(entry.record.instance_id)
             elif entry.online and unseen > pace.max_age_seconds:
-                await self._told(self._put(replace(entry.record, status="offline"), entry.picture))
+                await self._told(self._put(replace(entry.record, status="offline"), entry.picture, heard=entry.heard))
             elif (entry.record.last_seen - _written_at(entry)).total_seconds() > pace.max_age_seconds / 5:
                 entry.written = None
                 await self._write(entry)
@@ -215,18 +223,18 @@ class Registry(Startable):
         heard = entry.announced and self._clock.monotonic() - entry.seen < self._policy.pace.probe_seconds * 2
         if failed >= self._policy.pace.probes_to_offline and not heard:
             record = replace(record, status="offline")
-        await self._told(self._put(record, entry.picture))
+        await self._told(self._put(record, entry.picture, heard=entry.heard))
 
     # How it is kept.
 
-    def _put(self, record: WorkerRecord, picture: Snapshot | None) -> Entry:
+    def _put(self, record: WorkerRecord, picture: Snapshot | None, *, heard: bool = True) -> Entry:
         shown = picture or pictures.noticed(record, self._clock.now())
         entry = self._entries.get(record.instance_id)
         previous = entry.record.status if entry else ""
         if entry is None:
             entry = self._entries[record.instance_id] = Entry(record, self._clock.monotonic(), shown)
-        entry.record, entry.picture, entry.linked = record, shown, picture is not None
-        if entry.online:
+        entry.record, entry.picture, entry.linked, entry.heard = record, shown, picture is not None, heard
+        if entry.online and heard:
             self.board.report(record.instance_id, shown)
         else:
             self.board.forget(record.instance_id)

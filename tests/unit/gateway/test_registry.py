@@ -364,8 +364,40 @@ class TestRestart:
         second = Office(office.store, office.clock)
         async with second.registry:
             assert [entry.record.instance_id for entry in second.registry] == ["s1", "w1"]
-            assert second.registry.board.is_ready("echo", "flux")
+            assert status_body(second.registry)["ready_count"] == 2
+
+    async def test_but_calls_no_model_ready_by_memory_alone(self, office: Office) -> None:
+        await office.register()
+        second = Office(office.store, office.clock)
+        async with second.registry:
+            assert not second.registry.board.snapshot().ready
+            assert second.registry.pick("echo") is None
+            await second.register()
+            assert second.registry.board.is_ready("echo")
             assert second.registry.pick("echo") is not None
+
+    async def test_a_probe_that_agrees_with_the_memory_is_enough_for_direct_calls(self, office: Office) -> None:
+        await office.register()
+        second = Office(office.store, office.clock)
+        async with second.registry:
+            entry = second.registry.get("w1")
+            assert entry is not None
+            for said, able in (("loading", False), ("healthy", True)):
+                found = probe_record(entry.record, {"status": said}, second.clock.now())
+                await second.registry.probed("w1", found)
+                assert (second.registry.pick("echo") is not None) == able
+            assert second.registry.ready_models("w1") == frozenset()
+
+    async def test_a_service_without_a_link_is_ready_again_once_probed(self, office: Office) -> None:
+        await office.notice(url="http://127.0.0.1:8")
+        second = Office(office.store, office.clock)
+        async with second.registry:
+            assert second.registry.pick("flux") is None
+            entry = second.registry.get("s1")
+            assert entry is not None
+            found = probe_record(entry.record, {"status": "healthy"}, second.clock.now())
+            await second.registry.probed("s1", found)
+            assert second.registry.pick("flux") is not None
 
     async def test_but_hands_nobody_jobs_who_has_not_announced_himself_again(self, office: Office) -> None:
         await office.register()
