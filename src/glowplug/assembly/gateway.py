@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from glowplug.assembly.opening import quick_switches
 from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder, GatewayLock
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from glowplug.assembly.interior import Interior
     from glowplug.gateway.service import Gateway
-
-SWITCH_SECONDS = 0.0005
 
 
 async def serve_gateway(settings: Settings, *, targets: Sequence[str] = ()) -> int:
@@ -94,15 +92,10 @@ class GatewayProcess:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Import the gateway beside the running loop, start it, and open the door to it."""
-        usual = sys.getswitchinterval()
-        # The importing thread must let the loop in quickly: probes are being answered already.
-        sys.setswitchinterval(SWITCH_SECONDS)
-        try:
+        with quick_switches():
             interior = await asyncio.to_thread(_import_interior)
-            rooms = interior(self._settings, self._clock, self._worker_token, self._telemetry)
+            rooms = await asyncio.to_thread(interior, self._settings, self._clock, self._worker_token, self._telemetry)
             await rooms.start()
-        finally:
-            sys.setswitchinterval(usual)
         self._gateway = rooms.gateway
         self._doorman.open(rooms.application)
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import secrets
 import shutil
 import socket
 from contextlib import AsyncExitStack
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from glowplug.assembly.opening import InteriorParts, quick_switches
 from glowplug.boot import bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder
@@ -19,12 +20,12 @@ from glowplug.errors import SettingsError
 from glowplug.process.host import Host, HostSpec
 from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
-from glowplug.settings import Settings, is_loopback
+from glowplug.settings import Settings
 from glowplug.telemetry import BoardEvents, Telemetry, component_readings
 
 if TYPE_CHECKING:
     from glowplug.artifact import ArtifactStore
-    from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
+    from glowplug.assembly.worker_interior import WorkerInterior
 
 FAILED = 1
 
@@ -52,6 +53,7 @@ class WorkerProcess:
         self._clock = SystemClock()
         self._telemetry = Telemetry(settings.log.level, settings.log.format, secrets=[token])
         self._telemetry.install()
+        self._telemetry.add_source(lambda: component_readings(self._board.snapshot()))
         # Two workers of one machine share the data folder, never a scratch folder.
         self._scratch = own_scratch(DataFolder(settings.data).scratch)
         self._board = Board(
@@ -61,57 +63,20 @@ class WorkerProcess:
 
     async def serve(self, stack: AsyncExitStack, listener: socket.socket) -> int:
         """Register with the gateway and work; return the exit code."""
-        from starlette.applications import Starlette
-        from starlette.requests import Request
-        from starlette.responses import Response
-        from starlette.routing import Route
-
-        from glowplug.artifacts.http import HttpArtifacts
-        from glowplug.assembly.server import HttpServer
-        from glowplug.links.http import HttpLink
-        from glowplug.runtime.admission import Admission
-        from glowplug.runtime.direct import DirectApp, DirectParts, DirectPolicy
-        from glowplug.runtime.interruption import Interruptions, serve_until_left
-        from glowplug.runtime.worker import Worker, WorkerParts
-        from glowplug.web.probes import probe_routes
-
-        async def metrics(request: Request) -> Response:
-            del request
-            body, media_type = self._telemetry.metrics()
-            return Response(body, media_type=media_type)
-
-        settings = self._settings
-        self._telemetry.add_source(lambda: component_readings(self._board.snapshot()))
-        link = HttpLink(settings.gateway_url, self._token)
-        artifacts = HttpArtifacts(settings.gateway_url, self._token)
-        local = is_loopback(settings.worker.host)
-        direct = DirectApp(
-            DirectParts(
-                hosts=[self.host],
-                artifacts=artifacts,
-                scratch=self._scratch / "calls",
-                clock=self._clock,
-                policy=DirectPolicy(admission=Admission(token=None if local else self._token)),
-                otherwise=Starlette(routes=[*probe_routes(self._board), Route("/metrics", metrics)]),
-            )
+        # In a thread: the model's process is being brought up meanwhile, and asks for what it needs.
+        with quick_switches():
+            interior = await asyncio.to_thread(_import_interior)
+        parts = InteriorParts(
+            settings=self._settings,
+            token=self._token,
+            clock=self._clock,
+            board=self._board,
+            telemetry=self._telemetry,
+            scratch=self._scratch,
         )
-        worker = Worker(
-            WorkerParts(
-                identity=self._identity(listener),
-                hosts=[self.host],
-                link=link,
-                artifacts=artifacts,
-                board=self._board,
-                clock=self._clock,
-                scratch=self._scratch / "jobs",
-                direct=direct,
-                policy=self._policy(),
-            )
-        )
-        interruptions = Interruptions()
-        for part in (self._telemetry, link, artifacts, HttpServer(direct, listener), worker, interruptions):
-            await stack.enter_async_context(part)
-        return 0 if await serve_until_left(worker, interruptions) else FAILED
+        rooms = interior(parts, self.host, listener)
+        await stack.enter_async_context(rooms)
+        return 0 if await rooms.serve() else FAILED
 
     def _make_host(self, target: str) -> Host:
         wanted = self._settings.worker
@@ -133,26 +98,6 @@ class WorkerProcess:
         component = self._board.add(name, model=Path(target).name, device=wanted.device)
         weights = Weights(self._settings.cache, open_weights, self._clock)
         return Host(spec, component, clock=self._clock, weights=weights)
-
-    def _identity(self, listener: socket.socket) -> WorkerIdentity:
-        from glowplug.runtime.policy import WorkerIdentity
-
-        machine, pid = socket.gethostname(), os.getpid()
-        host, port = listener.getsockname()[:2]
-        return WorkerIdentity(
-            instance_id=self._settings.worker.instance_id or f"{machine}-{pid}",
-            incarnation=secrets.token_hex(8),
-            url=f"http://{host}:{port}",
-            host=machine,
-            pid=pid,
-        )
-
-    def _policy(self) -> WorkerPolicy:
-        from glowplug.runtime.policy import WorkerPolicy
-
-        return WorkerPolicy(
-            lease_seconds=self._settings.gateway.lease_seconds, drain_seconds=self._settings.worker.drain_seconds
-        )
 
 
 def worker_token(settings: Settings) -> str:
@@ -188,3 +133,9 @@ def open_weights(url: str) -> tuple[ArtifactStore, str]:
     from glowplug.artifacts.objects import object_source
 
     return object_source(url)
+
+
+def _import_interior() -> type[WorkerInterior]:
+    from glowplug.assembly.worker_interior import WorkerInterior
+
+    return WorkerInterior

@@ -1,0 +1,39 @@
+"""What the two halves of a process hand to each other while the heavy one is still being imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from glowplug.clock import Clock
+from glowplug.readiness import Board
+from glowplug.settings import Settings
+from glowplug.telemetry import Telemetry
+
+SWITCH_SECONDS = 0.0005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InteriorParts:
+    """What a worker's process has from its first moment on."""
+
+    settings: Settings
+    token: str
+    clock: Clock
+    board: Board
+    telemetry: Telemetry
+    scratch: Path
+
+
+@contextmanager
+def quick_switches() -> Iterator[None]:
+    """Make threads take turns quickly while the block runs: one imports, and the loop's must answer meanwhile."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
