@@ -31,7 +31,6 @@ from glowplug.process.protocol import (
     ToChild,
     ToHost,
     Unload,
-    Warm,
     Warmed,
 )
 from glowplug.process.slots import Slots
@@ -129,10 +128,7 @@ class Keeper(Startable):
         life = self._life
         if life is None or not life.serving:
             raise self.not_ready()
-        if life.warmed is None:
-            life.warmed = asyncio.get_running_loop().create_future()
-            life.send(Warm())
-        message = await asyncio.shield(life.warmed)
+        message = await asyncio.shield(life.warm())
         if message.error is not None:
             raise message.error.error()
         return message.seconds
@@ -156,15 +152,15 @@ class Keeper(Startable):
             self._component.sleep("stopped")
         if self._life is not None:
             await self._unload(self._life)
-        death = Death("stopped", ErrorClass.TRANSIENT, blameless=True)
         self._places.close(NotReady(f"{self._component.name} was stopped"))
-        self._calls.died(death, self._component.name, ())
+        self._calls.died(Death("stopped", ErrorClass.TRANSIENT, blameless=True), self._component.name, ())
 
     async def _unload(self, life: Life) -> None:
         if life.serving and not len(self._calls):
             life.send(Unload())
             with suppress(TimeoutError):
                 await asyncio.wait_for(life.ended(), self._spec.cancel_grace_seconds)
+        life.abandon(NotReady(f"{self._component.name} was stopped"))
         await life.close()
         self._life = None
 
@@ -238,8 +234,8 @@ class Keeper(Startable):
             self._component.postpone(soon, death.why, death.error_class)
         self._places.close(self.not_ready())
         self._calls.died(death, self._component.name, tuple(life.output.last) if life else ())
-        if life is not None and life.warmed is not None and not life.warmed.done():
-            life.warmed.set_exception(self.not_ready())
+        if life is not None:
+            life.abandon(self.not_ready())
         return verdict
 
     async def _until_next(self, verdict: Verdict) -> None:
@@ -267,7 +263,7 @@ class Keeper(Startable):
             case Broken():
                 life.broke(message)
             case Warmed():
-                self._warmed(life, message)
+                life.warmed(message)
             case _:
                 self._calls.hear(message)
 
@@ -281,11 +277,6 @@ class Keeper(Startable):
         life.serving = True
         self._component.ready(attempt=life.attempt)
         self._places.open(self.slots)
-
-    def _warmed(self, life: Life, message: Warmed) -> None:
-        waiting, life.warmed = life.warmed, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(message)
 
     def _print(self, lines: list[str]) -> None:
         if not self._calls.print(lines):

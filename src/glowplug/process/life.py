@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from glowplug.errors import NotReady
 from glowplug.events import emit
 from glowplug.process.channel import Channel
 from glowplug.process.death import Death, crash, exit_name
 from glowplug.process.output import Output
-from glowplug.process.protocol import Broken, Described, ToChild, ToHost, Warmed
+from glowplug.process.protocol import Broken, Described, ToChild, ToHost, Warm, Warmed
 from glowplug.process.spawn import Spawned, kill_group, wait_exit
 from glowplug.process.vitals import Vitals
 from glowplug.readiness.component_snapshot import ErrorClass
@@ -30,7 +31,7 @@ class Life:
         self.vitals = Vitals(spawned.process.pid)
         self.serving = False
         self.described: asyncio.Future[Described] = asyncio.get_running_loop().create_future()
-        self.warmed: asyncio.Future[Warmed] | None = None
+        self._warmed: asyncio.Future[Warmed] | None = None
         self._spawned = spawned
         self._channel: Channel | None = None
         self._killed: Death | None = None
@@ -64,6 +65,24 @@ class Life:
             self._killed = replace(death, was_ready=self.serving)
             emit("model.killed", model=self.model, pid=self.pid, reason=death.why)
             kill_group(self.pid)
+
+    def warm(self) -> asyncio.Future[Warmed]:
+        """Let it warm up again, or join those who wait for that already."""
+        if self._warmed is None:
+            self._warmed = asyncio.get_running_loop().create_future()
+            self.send(Warm())
+        return self._warmed
+
+    def warmed(self, message: Warmed) -> None:
+        """Note what became of the warm-up."""
+        waiting, self._warmed = self._warmed, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    def abandon(self, why: NotReady) -> None:
+        """Let those go who wait for a warm-up."""
+        if self._warmed is not None and not self._warmed.done():
+            self._warmed.set_exception(why)
 
     async def ended(self) -> Death:
         """Wait until it has ended and everything it said has been heard; return why."""

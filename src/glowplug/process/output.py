@@ -15,8 +15,9 @@ from glowplug.process.protocol import Broken, Ended, Logged, ToHost, WireError
 
 KEPT_LINES = 200
 LONGEST_LINE = 4000
-READ_BYTES = 1 << 16
-READS_PER_TURN = 4
+READ_BYTES = 1 << 14
+PIPE_READS = 8
+"""So many reads empty a pipe that nobody is filling any more."""
 SHORTEST_SECRET = 8
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
@@ -55,20 +56,15 @@ class Output:
         self.last: deque[str] = deque(maxlen=KEPT_LINES)
 
     def open(self) -> None:
-        """Begin to read in the running loop."""
+        """Begin to read in the running loop, a little at a time: a process may print faster than we read."""
         if self._descriptor is not None:
-            asyncio.get_running_loop().add_reader(self._descriptor, self.drain)
+            asyncio.get_running_loop().add_reader(self._descriptor, self._take)
 
     def drain(self) -> None:
-        """Read what is there now, but not for ever: a process may print faster than we read."""
-        for _ in range(READS_PER_TURN):
-            data = self._read()
-            if not data:
+        """Read what is there now."""
+        for _ in range(PIPE_READS):
+            if not self._take():
                 return
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            if len(self._rest) > LONGEST_LINE:
-                lines, self._rest = [*lines, self._rest], b""
-            self._pass_on(lines)
 
     def settle(self) -> None:
         """Read what is there now and pass on even a line that has no end yet: whoever printed it is done."""
@@ -85,6 +81,15 @@ class Output:
         descriptor, self._descriptor = self._descriptor, None
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+
+    def _take(self) -> bool:
+        data = self._read()
+        if data:
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if len(self._rest) > LONGEST_LINE:
+                lines, self._rest = [*lines, self._rest], b""
+            self._pass_on(lines)
+        return bool(data)
 
     def _read(self) -> bytes:
         if self._descriptor is None:

@@ -73,8 +73,9 @@ def can_bind_life() -> bool:
 
 async def wait_exit(process: subprocess.Popen[bytes]) -> int:
     """Wait for the end of `process`, end what it has left running, and return its exit status."""
-    if hasattr(os, "pidfd_open"):
-        await _readable(os.pidfd_open(process.pid))
+    descriptor = _pidfd(process.pid)
+    if descriptor is not None:
+        await _readable(descriptor)
         # Before the zombie is reaped: until then its number cannot belong to somebody else.
         kill_group(process.pid)
         return process.wait()
@@ -85,6 +86,12 @@ def kill_group(pid: int) -> None:
     """Kill the process `pid` and everything in its session's group; an ended one is fine."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _pidfd(pid: int) -> int | None:
+    with suppress(AttributeError, OSError):
+        return os.pidfd_open(pid)
+    return None
 
 
 async def _readable(descriptor: int) -> None:

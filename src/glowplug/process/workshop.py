@@ -42,11 +42,9 @@ class Workshop:
 
     def __init__(self, model_class: type[Model], wire: Wire, calls: dict[str, ProcessRunContext]) -> None:
         self._class = model_class
-        self._model = model_class()
         self._wire = wire
         self._calls = calls
         self._schemas = task_schemas(model_class)
-        self._runner = Runner(self._model, self._schemas, self._tell_end)
         self._examples: dict[str, bytes] = {}
         self._context = ProcessLoadContext()
 
@@ -54,8 +52,10 @@ class Workshop:
         """Return what the host should know before the load.
 
         Raises:
-            SettingsError: an example is no JSON.
+            SettingsError: an example is no JSON, or there are no slots.
         """
+        if slots < 1:
+            raise SettingsError(f"{self._class.model_name()}: slots = {slots}; a model needs at least one")
         for name, schema in self._schemas.items():
             if schema.spec.options.example is not None:
                 self._examples[name] = _example(name, schema.spec.options.example)
@@ -70,6 +70,8 @@ class Workshop:
     def load(self, context: ProcessLoadContext) -> None:
         """Load and warm up; whatever either raises is the end of the attempt."""
         self._context = context
+        self._model = self._class()
+        self._runner = Runner(self._model, self._schemas, self._tell_end)
         # With declared weights the host has done the reading, and what is left is to place them.
         context.enter(Stage.TO_DEVICE if context.weights else Stage.READ)
         self._model.load(context)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
-from tests.unit.process.rig import SECONDS, Rig, hosted
+from tests.unit.process.rig import SECONDS, Recorder, Rig, hosted
 
 from glowplug.errors import Conflict, LoadFailed, NotFound, NotReady, Unreachable
 from glowplug.job import OutcomeKind
@@ -244,6 +246,38 @@ async def test_warming_up_needs_a_model_that_serves(tmp_path: Path) -> None:
         await rig.until_failed()
         with pytest.raises(LoadFailed):
             await rig.host.warm_up()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_whoever_waits_for_a_warm_up_is_let_go_when_the_process_ends(tmp_path: Path, stopped: bool) -> None:
+    async with hosted(tmp_path, "hang", slots=1, cancel_grace_seconds=0.1) as rig:
+        sink = Recorder()
+        busy = asyncio.create_task(rig.run("forever", sink))
+        await sink.until_heard()
+        warming = asyncio.create_task(rig.host.warm_up())
+        await asyncio.sleep(0)
+        if stopped:
+            await rig.host.stop()
+        else:
+            os.kill(rig.pid(), signal.SIGKILL)
+        with pytest.raises(NotReady):
+            await warming
+        await busy
+
+
+async def test_a_model_without_a_slot_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "narrow.py"
+    target.write_text("from glowplug import Model\nclass Narrow(Model):\n    slots = 0\n")
+    async with hosted(tmp_path, "echo", target=str(target), ready=False) as rig:
+        failed = await rig.until_failed()
+        assert failed.failure is not None
+        assert failed.failure.error == "narrow: slots = 0; a model needs at least one"
+
+
+def test_the_parent_imports_no_heavy_library_for_it() -> None:
+    code = "import sys, glowplug.process.host; print([m for m in ('pydantic', 'PIL', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 class Fetcher:
