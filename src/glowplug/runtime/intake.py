@@ -17,6 +17,8 @@ from glowplug.store import Hold, Want
 
 Wants = tuple[Want, ...]
 
+LOST_ANSWER_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class IntakeCalls:
@@ -59,6 +61,7 @@ class Intake:
         self._failures = 0
         self._not_before = 0.0
         self._answer_lost = False
+        self._answered = asyncio.Event()
         self._parking = False
         self._open = False
 
@@ -76,10 +79,19 @@ class Intake:
         self._bell.ring()
 
     async def emptied(self) -> None:
-        """Wait until no claim is out that may bring a job; what can be taken must be nothing by now."""
+        """Wait until no job can be on its way here; what can be taken must be nothing by now.
+
+        A claim whose answer was lost may have brought one. The next claim says so; that is waited for, but not long:
+        the gateway may be gone.
+        """
         self._bell.ring()
-        while open_claims := [asked.task for asked in self._out if asked.wants and not asked.task.done()]:
-            await asyncio.wait(open_claims)
+        try:
+            async with asyncio.timeout(LOST_ANSWER_SECONDS):
+                while self._answer_lost or any(asked.wants and not asked.task.done() for asked in self._out):
+                    self._answered.clear()
+                    await self._answered.wait()
+        except TimeoutError:
+            return
 
     async def run(self) -> None:
         """Claim, until canceled."""
@@ -102,9 +114,12 @@ class Intake:
             self._parking = not await self._bell.wait(self._station.policy.parking_seconds)
             return
         self._parking = False
-        if not self._out or (len(self._out) == 1 and must_replace(self._out[0].wants, wants)):
+        if not self._out or (len(self._out) == 1 and self._is_outdated(self._out[0], wants)):
             self._ask(wants)
         await self._bell.wait()
+
+    def _is_outdated(self, asked: _Asked, wants: Wants) -> bool:
+        return must_replace(asked.wants, wants) or (self._answer_lost and not asked.wants)
 
     def _collect(self) -> None:
         for asked in [asked for asked in self._out if asked.task.done()]:
@@ -112,15 +127,22 @@ class Intake:
             asked.task.result()
 
     def _ask(self, wants: Wants) -> None:
-        known = self._leases.holds if self._answer_lost and not self._out else None
+        # Only when no answer that may bring a job is on its way: what is not here then has been lost.
+        alone = not any(asked.wants for asked in self._out)
+        known = self._leases.holds if self._answer_lost and alone else None
         task = asyncio.create_task(self._claim(wants, known), name="claim")
         self._out.append(_Asked(wants, task))
-        task.add_done_callback(lambda _: self._bell.ring())
+        task.add_done_callback(self._hear)
+
+    def _hear(self, task: asyncio.Task[None]) -> None:
+        del task
+        self._answered.set()
+        self._bell.ring()
 
     async def _claim(self, wants: Wants, known: tuple[Hold, ...] | None) -> None:
         clock, who = self._station.clock, self._station.identity
         sent_at = clock.monotonic()
-        wait_seconds = claim_wait_seconds(self._station.policy, self._leases.lease_seconds)
+        wait_seconds = claim_wait_seconds(self._station.policy, self._leases.lease_seconds) if known is None else 0.0
         try:
             claimed = await self._station.link.claim(
                 Claim(who.instance_id, who.incarnation, wants, wait_seconds, known)

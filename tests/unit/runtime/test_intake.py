@@ -13,6 +13,7 @@ from glowplug.clock import ManualClock
 from glowplug.errors import Unreachable
 from glowplug.lifecycle import cancel
 from glowplug.link import Claimed
+from glowplug.runtime import intake
 from glowplug.runtime.intake import Intake, IntakeCalls, Wants, must_replace
 from glowplug.runtime.leases import Leases
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
@@ -169,9 +170,9 @@ async def test_after_a_claim_that_failed_the_next_one_waits_and_says_what_has_ar
         it.link.release("claim")
         await it.clock.advance(30)
         it.link.hang.add("claim")
-        known = [message.known for message in it.link.of("claim")]
-        assert known[:4] == [None, *[(Hold("a", 1),)] * 3]
-        assert known[4] is None
+        asked = it.link.of("claim")[:5]
+        assert [message.known for message in asked] == [None, *[(Hold("a", 1),)] * 3, None]
+        assert [message.wait_seconds for message in asked] == [15.0, 0.0, 0.0, 0.0, 15.0]
 
 
 async def test_repeated_failures_are_not_a_storm() -> None:
@@ -204,3 +205,29 @@ async def test_it_is_empty_when_the_last_claim_that_may_bring_a_job_is_answered(
         it.link.release("claim")
         it.link.hang.add("claim")
         await emptied
+
+
+async def test_it_is_not_empty_before_a_lost_answer_was_made_up_for() -> None:
+    async with door() as it:
+        it.wants = ()
+        it.link.fail("claim", Unreachable("away"), times=2)
+        emptied = asyncio.create_task(it.intake.emptied())
+        await it.clock.advance(0)
+        it.link.release("claim")
+        await it.clock.advance(0)
+        assert not emptied.done()
+        await it.clock.advance(5)
+        await emptied
+        assert () in [message.known for message in it.link.of("claim")]
+        it.link.hang.add("claim")
+
+
+async def test_a_gateway_that_is_gone_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "LOST_ANSWER_SECONDS", 0.05)
+    async with door() as it:
+        it.wants = ()
+        it.link.fail("claim", Unreachable("away"), times=1_000)
+        it.link.release("claim")
+        await it.clock.advance(0)
+        await it.intake.emptied()
+        it.link.hang.add("claim")
