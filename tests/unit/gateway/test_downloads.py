@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from glowplug.artifact import Stat
 from glowplug.gateway.downloads import SHOWN, Span, Unsatisfiable, asked_range, etag, stated_media_type
@@ -90,3 +92,13 @@ def test_formats_that_can_carry_a_script_are_not(media_type: str) -> None:
 )
 def test_a_stated_media_type_counts_when_it_means_something(header: str | None, expected: str | None) -> None:
     assert stated_media_type(header) == expected
+
+
+@given(some.integers(0, 50), some.text(alphabet="bytes=0123456789-, x", max_size=20))
+def test_whatever_is_asked_for_a_span_lies_within_the_object(size: int, tail: str) -> None:
+    for header in (tail, f"bytes={tail}"):
+        try:
+            span = asked_range(header, size)
+        except Unsatisfiable:
+            continue
+        assert span is None or 0 <= span.start < span.end <= size
