@@ -33,13 +33,35 @@ def test_a_direct_call_answers_from_a_ready_worker(plug: System, client: Client)
         client.run("echo.say", text="ab", times="many", direct=True)
 
 
-def test_a_direct_call_before_the_model_is_ready_says_when_to_come_back(plug: System) -> None:
-    plug.up(MODELS / "slow_load.py")
+GATED = """
+import time
+from pathlib import Path
+from glowplug import Model, RunContext, task
+
+class Gated(Model):
+    def load(self, ctx):
+        while not Path({gate!r}).exists():
+            time.sleep(0.01)
+
+    @task
+    def say(self, ctx: RunContext, text: str) -> str:
+        return text
+"""
+
+
+def test_a_direct_call_before_the_model_is_ready_says_when_to_come_back(plug: System, tmp_path: Path) -> None:
+    gate, model = tmp_path / "gate", tmp_path / "gated.py"
+    model.write_text(GATED.format(gate=str(gate)))
+    plug.up(model)
     with Client(plug.url, retry=PATIENT) as client:
-        until(lambda: "slowload.say" in [task.name for task in client.tasks()], "the model is imported", log=plug.log)
-    with Client(plug.url, retry=RetryPolicy(attempts=1)) as client, pytest.raises(NotReady) as caught:
-        client.run("slowload.say", text="a", direct=True)
-    assert caught.value.data["retry_after"] >= 1
+        until(lambda: "gated.say" in [task.name for task in client.tasks()], "the model is imported", log=plug.log)
+    with Client(plug.url, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(NotReady) as caught:
+            client.run("gated.say", text="a", direct=True)
+        assert caught.value.data["retry_after"] >= 1
+        gate.touch()
+        client.wait_until_ready("gated", timeout=PATIENCE_SECONDS)
+        assert client.run("gated.say", text="a", direct=True).output == "a"
 
 
 def test_a_generator_s_values_come_one_by_one(plug: System, client: Client) -> None:
