@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import traceback
+from pathlib import Path
 
 from glowplug.errors import DiskFull, GlowplugError, Stop, TaskFailed
 from glowplug.readiness.component_snapshot import ErrorClass
 
 LONGEST_MESSAGE = 500
+_NOT_THE_MODELS = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen importlib")
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 _NETWORK = frozenset(
     (errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPIPE)
@@ -44,8 +47,11 @@ def one_line(error: BaseException) -> str:
 
 
 def story(error: BaseException) -> str:
-    """Return the whole traceback."""
-    return cleaned("".join(traceback.format_exception(error)).rstrip())
+    """Return the traceback, from where the model's own code begins."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_NOT_THE_MODELS):
+        frames = frames.tb_next
+    return cleaned("".join(traceback.format_exception(type(error), error, frames)).rstrip())
 
 
 def load_class(error: BaseException) -> ErrorClass:

@@ -30,7 +30,6 @@ from glowplug.process.protocol import (
     Serving,
     ToChild,
     ToHost,
-    Unload,
     Warmed,
 )
 from glowplug.process.slots import Slots
@@ -157,7 +156,7 @@ class Keeper(Startable):
 
     async def _unload(self, life: Life) -> None:
         if life.serving and not len(self._calls):
-            life.send(Unload())
+            life.unload()
             with suppress(TimeoutError):
                 await asyncio.wait_for(life.ended(), self._spec.cancel_grace_seconds)
         life.abandon(NotReady(f"{self._component.name} was stopped"))

@@ -13,7 +13,7 @@ from glowplug.events import emit
 from glowplug.process.channel import Channel
 from glowplug.process.death import Death, crash, exit_name
 from glowplug.process.output import Output
-from glowplug.process.protocol import Broken, Described, ToChild, ToHost, Warm, Warmed
+from glowplug.process.protocol import Broken, Described, ToChild, ToHost, Unload, Warm, Warmed
 from glowplug.process.spawn import Spawned, kill_group, wait_exit
 from glowplug.process.vitals import Vitals
 from glowplug.readiness.component_snapshot import ErrorClass
@@ -36,6 +36,7 @@ class Life:
         self._channel: Channel | None = None
         self._killed: Death | None = None
         self._broken: Broken | None = None
+        self._unloaded = False
         self._end: asyncio.Task[Death] | None = None
 
     @property
@@ -58,6 +59,11 @@ class Life:
     def broke(self, message: Broken) -> None:
         """Note what the process says was wrong with its load; it ends by itself then."""
         self._broken = message
+
+    def unload(self) -> None:
+        """Ask it to end in its own way."""
+        self._unloaded = True
+        self.send(Unload())
 
     def kill(self, death: Death) -> None:
         """End it at once; the first reason given stays."""
@@ -116,9 +122,11 @@ class Life:
     def _judged(self, status: int) -> Death:
         if self._killed is not None:
             return replace(self._killed, exit=exit_name(status))
-        emit("model.exited", model=self.model, pid=self.pid, exit=exit_name(status))
+        if self._unloaded:
+            return Death("unloaded", ErrorClass.TRANSIENT, exit_name(status), blameless=True)
         if self._broken is not None and not self.serving:
             return Death(self._broken.message, ErrorClass(self._broken.error_class), exit_name(status))
+        emit("model.exited", model=self.model, pid=self.pid, exit=exit_name(status))
         starved = status == -signal.SIGKILL and self.vitals.kernel_ran_out_of_memory()
         return crash(status, was_ready=self.serving, out_of_memory=starved)
 

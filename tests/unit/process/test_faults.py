@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import urllib.error
+from pathlib import Path
 
 import httpx
 import pytest
 
-from glowplug.errors import Canceled, DiskFull, InvalidInput, MissingExtra, NotFound, TaskFailed, Unreachable
+from glowplug.errors import (
+    Canceled,
+    DiskFull,
+    InvalidInput,
+    MissingExtra,
+    NotFound,
+    SettingsError,
+    TaskFailed,
+    Unreachable,
+)
 from glowplug.process.faults import LONGEST_MESSAGE, cleaned, load_class, load_message, one_line, story, task_error
+from glowplug.process.target import resolve
 from glowplug.readiness.component_snapshot import ErrorClass
 
 
@@ -93,3 +105,23 @@ def test_text_can_always_be_sent() -> None:
     assert cleaned("a\udc80b") == "a?b"
     assert one_line(ValueError("a\udc80b")) == "ValueError: a?b"
     assert story(ValueError("a\udc80b")).encode()
+
+
+def test_a_story_begins_in_the_models_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    target = tmp_path / "a_broken_model.py"
+    target.write_text("def load():\n    1 / 0\nload()\n")
+    with pytest.raises(ZeroDivisionError) as raised:
+        resolve(str(target))
+    assert raised.value.__traceback__ is not None
+    told = story(raised.value.with_traceback(raised.value.__traceback__.tb_next))
+    assert told.startswith(f'Traceback (most recent call last):\n  File "{target}", line 3')
+    assert told.endswith("ZeroDivisionError: division by zero")
+
+
+def test_a_story_without_any_code_of_the_models_is_its_last_line() -> None:
+    with pytest.raises(SettingsError) as raised:
+        resolve("not_there.py")
+    assert raised.value.__traceback__ is not None
+    told = story(raised.value.with_traceback(raised.value.__traceback__.tb_next))
+    assert told.startswith("glowplug.errors.SettingsError: no such file: not_there.py")

@@ -86,7 +86,8 @@ async def test_a_load_that_raises_gives_its_last_line_as_the_reason_and_its_trac
         assert failed.failure.error_class is ErrorClass.PERMANENT
         lines = [fields["line"] for fields in rig.told("model.output")]
         assert lines[0] == "about to load"
-        assert any("crash.py" in line for line in lines)
+        assert "crash.py" in lines[2]
+        assert rig.told("model.exited") == []
         assert lines[-1] == failed.failure.error
         assert failed.attempt == 1
         end = await rig.host.run(Call(id="late", task="crash.say", input_json=b"{}"))

@@ -130,6 +130,7 @@ async def test_stopping_the_host_lets_the_model_unload(tmp_path: Path) -> None:
         await rig.host.stop()
         assert mark.exists()
         assert rig.told("model.killed") == []
+        assert rig.told("model.exited") == []
 
 
 async def test_a_model_that_hangs_in_unload_is_killed(tmp_path: Path) -> None:
