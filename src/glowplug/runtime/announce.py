@@ -81,6 +81,7 @@ class Announcer:
         snapshot, who = self._board.snapshot(), self._station.identity
         self._told, self._told_version = standing(snapshot), snapshot.version
         self._loading = any(one.status.is_running for one in snapshot.components)
+        # The models go with every announcement: a gateway that has just started learns their tasks from the first.
         registered = await self._station.link.register(
             Register(
                 instance_id=who.instance_id,

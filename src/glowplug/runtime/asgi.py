@@ -131,6 +131,7 @@ class Departure:
         self._lasting()
 
     async def _wait(self) -> None:
+        # The body has been read, so whatever else comes is no business of ours until the connection is closed.
         while (await self._receive())["type"] != "http.disconnect":
             continue
         self.gone = True

@@ -39,7 +39,7 @@ from glowplug.runtime.batcher import Batchers
 from glowplug.runtime.direct_sink import DirectSink, answer_end, break_off
 from glowplug.runtime.directory import Directory
 from glowplug.runtime.inputs import fetch_inputs, file_keys
-from glowplug.runtime.scratch import remove
+from glowplug.runtime.scratch import remove, sweep
 from glowplug.runtime.uploads import put_once
 from glowplug.store import TaskInfo
 
@@ -60,7 +60,7 @@ class DirectPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DirectParts:
-    """What direct calls use. Every other path goes to `otherwise`, such as the probes."""
+    """What direct calls use. `scratch` is theirs alone; every other path goes to `otherwise`, such as the probes."""
 
     hosts: Sequence[Host]
     artifacts: ArtifactStore
@@ -115,6 +115,7 @@ class DirectApp(Startable):
             return
 
     async def _start(self) -> None:
+        await sweep(self._parts.scratch)
         for runner in self._runners.values():
             await runner.start()
 
@@ -155,6 +156,7 @@ class DirectApp(Startable):
             await answer_end(end, stream, send)
         except GlowplugError as error:
             if departure.gone:
+                # It was we who stopped the call, so its error tells nothing.
                 raise ClientGone from error
             if stream is None or not stream.begun:
                 raise

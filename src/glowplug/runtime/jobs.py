@@ -113,6 +113,7 @@ class JobRun:
             if self._sink is not None:
                 await self._sink.uploads.close()
             await remove(self._folder)
+        # Told although the lease may be gone: the token guards it, and if the job is still ours it is free at once.
         if self.fenced and outcome.kind is not OutcomeKind.COMPLETED:
             return Outcome(OutcomeKind.INTERRUPTED, failure=outcome.failure)
         return outcome
@@ -149,6 +150,7 @@ class JobRun:
             return call
         self._preparation = asyncio.create_task(self._fetched(call, keys), name="preparation")
         try:
+            # Not awaited itself: a stop cancels the preparation alone, and this attempt still has an end to tell.
             await asyncio.wait([self._preparation])
         finally:
             self._preparation.cancel()

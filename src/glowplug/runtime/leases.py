@@ -145,6 +145,7 @@ class Leases:
             if renewal.cancel:
                 self._told.canceled(renewal.hold)
         elif not lease.ending:
+            # An attempt whose end is on its way is refused when that end has overtaken this renewal.
             self._told.lost(renewal.hold)
 
     @property

@@ -66,6 +66,7 @@ class Notebook:
     def add(self, hold: Hold, note: Note) -> None:
         """Write a note down; it is sent soon."""
         page = self._pages.setdefault(hold, _Page())
+        # Most progress comes in a row; here the row costs no memory, however long an outage lasts.
         if note.type == "progress" and page.pending and page.pending[-1].type == "progress":
             page.pending[-1] = note
         else:

@@ -48,6 +48,7 @@ class Outbox:
                 await self._deliver(batch)
                 failures = 0
             except GlowplugError:
+                # In front, and in their order: the ends of attempts are told as they happened.
                 self._waiting.extendleft(reversed([letter for letter in batch if not letter.answer.done()]))
                 failures += 1
                 await self._station.clock.sleep(self._station.backoff.delay_seconds(failures))

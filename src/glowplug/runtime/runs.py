@@ -68,6 +68,7 @@ class Runs:
         try:
             found = self._directory.find(grant.task)
         except GlowplugError:
+            # The model was reloaded meanwhile and has the task no more.
             found = None
         if found is None or not self._open or not found[0].component.status.can_serve:
             self._background(self._settle(grant.hold, Outcome(OutcomeKind.INTERRUPTED)))

@@ -41,7 +41,8 @@ LAST_SECONDS = 3.0
 class WorkerParts:
     """What a worker is made of. The hosts, the link, the artifact store and the board are started by others.
 
-    `direct` are the direct calls that the same models answer, None if the worker takes none.
+    `scratch` is this worker's alone: what lies there at the start is removed. `direct` are the direct calls that the
+    same models answer, None if the worker takes none.
     """
 
     identity: WorkerIdentity
