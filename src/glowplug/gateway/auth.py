@@ -79,6 +79,7 @@ def _check_host(access: Access, headers: Headers) -> None:
 
 
 def _check_token(access: Access, path: str, headers: Headers) -> None:
+    # Internal routes never rest on loopback: other users of the machine are there too.
     if path.startswith(INTERNAL):
         if not access.worker_token or not same(bearer(headers), access.worker_token):
             raise Unauthorized("internal routes need the worker token")
@@ -94,6 +95,7 @@ def _check_origin(access: Access, headers: Headers) -> None:
     origin = headers.get("origin")
     if origin is None or origin in access.allowed_origins:
         return
+    # Browsers send it with every request that changes something, forms included, and pages cannot forge it.
     page = origin.partition("://")[2]
     if not page or page != headers.get("host"):
         raise Forbidden(f"pages of {origin[:80]!r} may not change anything here; add it to the allowed origins")
@@ -103,6 +105,7 @@ def _check_media_type(method: str, path: str, headers: Headers) -> None:
     if path.startswith((ARTIFACTS, INTERNAL)) or method == "DELETE":
         return
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    # A form can send text or form data across sites without asking; JSON it cannot.
     empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
     if media_type != "application/json" and not (empty and not media_type):
         raise UnsupportedMediaType("send JSON with Content-Type: application/json")

@@ -43,6 +43,7 @@ class Caller(Startable):
 
     async def health(self, url: str) -> Mapping[str, Any] | None:
         """Return what a worker says at `/health`, None if it does not answer as one."""
+        # Redirects are not followed: the address was checked, what it points to was not.
         timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
         try:
             async with self._session.get(f"{url}/health", timeout=timeout, allow_redirects=False) as answer:

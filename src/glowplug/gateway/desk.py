@@ -103,6 +103,7 @@ class Desk(Link):
         fresh = await self._registry.register(message)
         seat = self._seats[message.instance_id]
         if fresh:
+            seat.undelivered.clear()
             await self._settle_all(message.instance_id, OutcomeKind.CRASHED, "the worker was started anew")
         return Registered(self._policy.lease_seconds, seat.take_orders())
 
@@ -152,8 +153,6 @@ class Desk(Link):
         """
         if self._closing:
             raise Draining("the gateway is closing", retry_after=1)
-        if not self._registry.knows(message.instance_id, message.incarnation):
-            return Claimed(orders=AGAIN)
         self._registry.seen(message.instance_id)
         seat = self._seats[message.instance_id]
         limit = min(message.wait_seconds, self._policy.limits.claim_wait_seconds)
@@ -161,15 +160,17 @@ class Desk(Link):
         if message.known is not None:
             await self._release_unknown(message.instance_id, seat, message.known)
         while not turn.is_over() and not self._closing:
+            # Asked in every round: a newer process may have taken the name while this claim waited.
+            if not self._registry.knows(message.instance_id, message.incarnation):
+                return Claimed(orders=AGAIN)
+            # The bell and the mark come before the look, so that nothing which happens during it is missed.
             turn.bell.clear()
             mark = self._broker.mark()
-            wants = self._takeable(message)
-            seat.wants = wants
-            claimed = await self._look(message.instance_id, seat, turn, wants)
+            claimed = await self._look(message, seat, turn)
             left = deadline - self._clock.monotonic()
             if claimed is not None or left <= 0:
                 return claimed or Claimed()
-            await self._wait(turn, wants, mark, left)
+            await self._wait(turn, seat.wants, mark, left)
         return Claimed()
 
     async def take_back(self, instance_id: str, claimed: Claimed) -> None:
@@ -186,21 +187,30 @@ class Desk(Link):
         allowed = (replace(want, tasks=tuple(t for t in want.tasks if model_of(t) in ready)) for want in message.wants)
         return tuple(want for want in allowed if want.tasks and want.slots > 0)
 
-    async def _look(self, instance_id: str, seat: Seat, turn: Turn, wants: tuple[Want, ...]) -> Claimed | None:
+    async def _look(self, message: Claim, seat: Seat, turn: Turn) -> Claimed | None:
         async with seat.claiming:
             if turn.is_over():
                 return Claimed()
-            jobs, rest = fitting(seat.undelivered, wants)
-            seat.undelivered = rest
-            if rest:
-                self._release_soon(instance_id, seat)
-            if not jobs and wants:
-                jobs = await self._take(instance_id, seat, wants)
+            seat.wants = self._takeable(message)
+            jobs = self._given_on(message.instance_id, seat)
+            if not jobs and seat.wants:
+                jobs = await self._take(message.instance_id, seat, seat.wants)
             if turn.is_over():
                 seat.undelivered.extend(jobs)
                 return Claimed()
+            # The store took its time: what the worker is no longer ready for goes back.
+            seat.undelivered.extend(jobs)
+            seat.wants = self._takeable(message)
+            jobs = self._given_on(message.instance_id, seat)
             orders = seat.take_orders()
         return Claimed(tuple(map(_grant, jobs)), orders) if jobs or orders else None
+
+    def _given_on(self, instance_id: str, seat: Seat) -> list[Job]:
+        """Return the undelivered jobs that the seat has room for, and release the others."""
+        jobs, seat.undelivered = fitting(seat.undelivered, seat.wants)
+        if seat.undelivered:
+            self._release_soon(instance_id, seat)
+        return jobs
 
     async def _take(self, instance_id: str, seat: Seat, wants: Sequence[Want]) -> list[Job]:
         taking = asyncio.ensure_future(self._ledger.claim(instance_id, wants, self._lease))
@@ -218,9 +228,11 @@ class Desk(Link):
 
     async def _wait(self, turn: Turn, wants: Sequence[Want], mark: int, left: float) -> None:
         tasks = sorted({task for want in wants for task in want.tasks})
+        # With nothing to take there is no hint to wait for: the bell rings when a model turns ready, or for an order.
         if not tasks:
             await first_of(turn.bell.wait(), self._clock.sleep(left))
             return
+        # Retries and jobs for later become due without anybody saying so.
         due = await self._store.next_due_seconds(tasks)
         pause = left if due is None else min(left, max(due, SHORTEST_PAUSE_SECONDS))
         hint = self._broker.wait(tasks, since=mark, timeout_seconds=LONGEST_PAUSE_SECONDS)
@@ -299,11 +311,13 @@ class Desk(Link):
 
     async def _release_unknown(self, instance_id: str, seat: Seat, known: Iterable[Hold]) -> None:
         async with seat.claiming:
+            # These are among the holds that the worker does not know of.
             seat.undelivered.clear()
             lost = set(await self._store.held_by(instance_id)) - set(known)
             await self._settle_holds(instance_id, lost, OutcomeKind.INTERRUPTED, "the grant never arrived")
 
     def _release_soon(self, instance_id: str, seat: Seat) -> None:
+        # In a task of its own, because those who find out are often being canceled themselves.
         holds = [Hold(job.id, job.token) for job in seat.undelivered]
         seat.undelivered.clear()
         task = asyncio.ensure_future(self._release(instance_id, holds))

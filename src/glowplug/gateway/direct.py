@@ -97,6 +97,7 @@ class DirectCalls:
             tried.append(entry.record.instance_id)
             try:
                 reply = await self._send(entry, task, body)
+            # Nothing was sent, so nothing can run twice; any later failure is the caller's to judge.
             except NoConnection as error:
                 await self._registry.probed(entry.record.instance_id, None)
                 refused = error

@@ -147,6 +147,7 @@ class Reconciler(Duty):
         self._own.ready()
         due = [task for task, depth in depths.items() if depth.due]
         self._queues.judge(depths)
+        # Orders may get lost on the way, so they are repeated for as long as there is work.
         for model in {model_of(task) for task in due}:
             self._desk.want_loaded(model)
         with suppress(RemoteError):

@@ -68,6 +68,7 @@ class Channel:
 
     async def _catch_up(self, after: int) -> list[JobEvent]:
         events = await self._store.events(self._job_id, after=after, limit=READ_EVENTS)
+        # What was read here serves the next watcher, if it joins up with what the ring holds.
         if not self._ring or (events and events[-1].seq >= self._ring[0].seq - 1):
             self._ring.clear()
             self._ring.extend(events)
@@ -75,6 +76,7 @@ class Channel:
         return events
 
     async def _refresh(self) -> None:
+        # Before the read, not after: what is written during it makes the ring stale again.
         self._stale = False
         try:
             new = await self._store.events(self._job_id, after=self._ring[-1].seq, limit=READ_EVENTS)

@@ -120,6 +120,7 @@ class Jobs:
             return job_view(job, self.links)
         position = await self._store.position(job.id)
         if position is None:
+            # It was claimed in between.
             return job_view(await self._store.job(job.id), self.links)
         estimate = await self._estimate(job, position)
         return job_view(job, self.links, position=position, estimated_start_seconds=estimate)
@@ -146,12 +147,12 @@ class Jobs:
         depth = self._depths.get(task)
         return depth.running if depth else 0
 
-    def check_size(self, input_json: bytes) -> None:
-        """Raise `TooLarge` for an input beyond the limit."""
+    def check_size(self, input_json: bytes, where: str = "") -> None:
+        """Raise `TooLarge` for an input beyond the limit; `where` goes before the message."""
         limit = self._policy.limits.input_bytes
         if len(input_json) > limit:
             raise TooLarge(
-                f"the input is larger than {limit} bytes; upload the data as an artifact and send its reference",
+                f"{where}the input is larger than {limit} bytes; upload the data as an artifact and send its reference",
                 limit_bytes=limit,
             )
 
@@ -162,6 +163,7 @@ class Jobs:
     async def _batch(self, wishes: Sequence[Submit], key: str | None, batch_id: str) -> list[JobRequest]:
         made = []
         for number, wish in enumerate(wishes):
+            # A key belongs to one job: those of a batch share the caller's with their number behind it.
             own_key = None if key is None else f"{key}:{number}"
             try:
                 made.append(await self._request(wish, own_key, batch_id))

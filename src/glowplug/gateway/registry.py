@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -79,9 +80,9 @@ class Registry(Startable):
     async def _start(self) -> None:
         for record in await self._store.workers():
             unseen = max(0.0, (self._clock.now() - record.last_seen).total_seconds())
-            picture = Snapshot.from_dict(record.snapshot) if record.snapshot else None
+            picture = _remembered(record)
             # Whoever neither announces itself nor has an address cannot be asked again: its last notice stands.
-            entry = self._put(record, picture, heard=picture is None and record.url is None)
+            entry = self._put(record, picture, heard=not record.snapshot and record.url is None)
             entry.seen, entry.written = self._clock.monotonic() - unseen, record
 
     # What others ask.
@@ -170,6 +171,7 @@ class Registry(Startable):
         entry = self._entries.get(instance_id)
         if entry is None:
             return
+        # Age is counted on the monotonic clock; the wall time is only shown.
         entry.seen = self._clock.monotonic()
         entry.record = replace(entry.record, last_seen=self._clock.now())
         if not entry.online and entry.announced:
@@ -243,6 +245,7 @@ class Registry(Startable):
         return entry
 
     async def _told(self, entry: Entry) -> None:
+        # Heard first, written after: a model that turned ready must not wait for a disk.
         self._changed(entry.record.instance_id)
         await self._write(entry)
 
@@ -250,6 +253,7 @@ class Registry(Startable):
         self.on_change(instance_id)
 
     async def _write(self, entry: Entry) -> None:
+        # One write at a time and always of the newest: an older one that is slow cannot come last.
         async with entry.writing:
             record = entry.record
             if entry.written is None or _durable(entry.written) != _durable(record):
@@ -307,6 +311,13 @@ def status_body(registry: Registry) -> dict[str, Any]:
 def iso_z(moment: datetime) -> str:
     """Return a moment as browsers write it: UTC, milliseconds, a final Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _remembered(record: WorkerRecord) -> Snapshot | None:
+    # A picture from another release may not be readable: its worker announces itself again anyway.
+    with suppress(InvalidInput):
+        return Snapshot.from_dict(record.snapshot) if record.snapshot else None
+    return None
 
 
 def _check_name(instance_id: str) -> None:

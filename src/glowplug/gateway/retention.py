@@ -72,6 +72,7 @@ class Cleaner(Duty):
                 return
 
     async def _delete_folder(self, prefix: str, swept: Swept) -> None:
+        # Listed first: not every store likes to lose what it is just listing.
         for stat in [stat async for stat in self._artifacts.walk(prefix)]:
             await self._delete(stat, swept)
 

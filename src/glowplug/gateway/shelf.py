@@ -46,6 +46,7 @@ class Shelf:
     async def find(self, key: str) -> Found:
         """Return an artifact that callers may see. Raises `NotFound`, `InvalidInput`."""
         checked_key(key)
+        # Their names hold a random part that only the one who made them knows.
         if key.startswith(OPEN_FOLDERS):
             return Found(await self._artifacts.stat(key), guess_media_type(key))
         if not key.startswith("jobs/"):

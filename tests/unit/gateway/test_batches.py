@@ -80,6 +80,7 @@ async def test_one_input_beyond_the_limit_is_too_large(tmp_path: Path) -> None:
         await home.ready_worker()
         response = await home.client.post("/v1/batches", json=body("a", "x" * 101))
         assert (response.status_code, response.json()["limit_bytes"]) == (413, 100)
+        assert response.json()["detail"].startswith("jobs.1: ")
 
 
 async def test_a_body_beyond_the_limit_is_too_large(tmp_path: Path) -> None:

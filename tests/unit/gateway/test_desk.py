@@ -288,6 +288,22 @@ class TestUndelivered:
             while (await home.job(job["id"]))["state"] != "queued":
                 await asyncio.sleep(0)
 
+    async def test_a_job_claimed_while_its_model_fell_over_goes_back(self, tmp_path: Path) -> None:
+        clock = SystemClock()
+        store = SlowStore(clock=clock)
+        async with house(tmp_path, clock, store=store) as home, asyncio.timeout(WAIT):
+            worker = await home.ready_worker()
+            job = await home.submit()
+            claim = asyncio.create_task(worker.claim(wait=WAIT))
+            await store.claiming.wait()
+            await worker.register(picture(Status.LOADING))
+            store.may_claim.set()
+            while not (seen := await home.job(job["id"]))["attempts"] or seen["state"] != "queued":
+                await asyncio.sleep(0)
+            assert not claim.done()
+            await worker.register(picture(Status.READY))
+            assert [grant.hold.job_id for grant in (await claim).grants] == [job["id"]]
+
     async def test_a_canceled_claim_gives_back_what_the_store_had_already_granted(self, tmp_path: Path) -> None:
         clock = SystemClock()
         store = SlowStore(clock=clock)
@@ -411,6 +427,13 @@ class TestEnds:
         await reborn.register()
         assert [attempt["outcome"] for attempt in (await home.job(job["id"]))["attempts"]] == ["crashed"]
         assert len((await reborn.claim()).grants) == 1
+
+    async def test_the_claim_of_the_process_before_is_over_when_the_new_one_announces_itself(self, home: House) -> None:
+        worker = await home.ready_worker()
+        async with asyncio.timeout(WAIT):
+            claim = await waiting(worker)
+            await home.worker(incarnation="two").register()
+            assert orders(await claim) == [("register", "")]
 
     async def test_the_same_process_announcing_itself_again_keeps_its_jobs(self, home: House, tmp_path: Path) -> None:
         worker = await home.ready_worker()

@@ -406,6 +406,16 @@ class TestRestart:
             assert not second.registry.knows("w1", "one")
             assert second.registry.ready_models("w1") == frozenset()
 
+    async def test_a_picture_that_cannot_be_read_any_more_stops_nothing(self, office: Office) -> None:
+        strange = WorkerRecord(instance_id="w1", status="ready", last_seen=office.clock.now(), snapshot={"old": 1})
+        await office.store.save_worker(strange)
+        second = Office(office.store, office.clock)
+        async with second.registry:
+            assert second.status() == "ready"
+            assert second.registry.pick("echo") is None
+            await second.register()
+            assert second.registry.pick("echo") is not None
+
     async def test_time_that_passed_while_it_was_down_counts(self, office: Office) -> None:
         await office.register()
         await office.clock.advance(MAX_AGE + 1)

@@ -30,8 +30,8 @@ def router(gateway: Gateway) -> APIRouter:
             raise InvalidInput("a batch needs at least one job", fields=[{"path": "jobs"}])
         if len(wishes) > limits.batch_jobs:
             raise TooLarge(f"a batch takes at most {limits.batch_jobs} jobs", limit_jobs=limits.batch_jobs)
-        for wish in wishes:
-            jobs.check_size(msgspec.json.encode(wish.input))
+        for number, wish in enumerate(wishes):
+            jobs.check_size(msgspec.json.encode(wish.input), f"jobs.{number}: ")
         key, batch_id = request.headers.get("idempotency-key"), f"b{new_job_id(clock.now())}"
         made = await jobs.submit(wishes, key=key, batch_id=batch_id)
         return bodies.answer(_view([submission.job for submission in made]), 202)

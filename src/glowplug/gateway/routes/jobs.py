@@ -34,6 +34,7 @@ def router(gateway: Gateway) -> APIRouter:
         body = await bodies.read(request, limits.input_bytes + ENVELOPE_BYTES, hint)
         wish = bodies.decode(_submit, body)
         wait = bodies.preferred_wait_seconds(request, limits.prefer_wait_seconds)
+        # The input is part of the body: only a body beyond its limit is worth measuring again.
         if len(body) > limits.input_bytes:
             jobs.check_size(msgspec.json.encode(wish.input))
         job = (await jobs.submit([wish], key=request.headers.get(KEY_HEADER)))[0].job
