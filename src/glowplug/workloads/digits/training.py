@@ -78,7 +78,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * self._rate(number)
         loss = self._loss(self.data.pixels[picked], self.data.labels[picked])
-        seen = float(loss)
+        seen = float(loss.detach())
         if not math.isfinite(seen):
             raise InvalidInput("the loss is no longer a number; try a lower learning_rate", fields=["learning_rate"])
         self.optimizer.zero_grad()

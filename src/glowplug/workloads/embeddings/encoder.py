@@ -1,0 +1,131 @@
+"""A sentence model in memory: tokenizer, network in ONNX Runtime, pooling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from glowplug.errors import SettingsError
+from glowplug.workloads.embeddings.network import Network
+from glowplug.workloads.embeddings.values import Embedding
+
+DECIMALS = 7
+DEFAULT_TOKENS = 512
+NETWORKS = ("onnx/model.onnx", "model.onnx", "model.safetensors")
+"""Where the network may be, best first: an export by the model's authors is preferred to our own graph."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a folder says of its model: the config, the file of the network, the longest text, how to pool."""
+
+    config: Mapping[str, Any]
+    network: Path
+    max_tokens: int
+    pools_first: bool
+
+    @classmethod
+    def of(cls, folder: Path) -> Layout:
+        """Read the small files of `folder`.
+
+        Raises:
+            SettingsError: a file is missing or damaged, or the pooling is another than mean or first token.
+        """
+        config = _json(folder / "config.json")
+        network = next((path for name in NETWORKS if (path := folder / name).is_file()), None)
+        if network is None:
+            raise SettingsError(f"{folder} holds no network; expected one of {', '.join(NETWORKS)}")
+        sentences = _json(folder / "sentence_bert_config.json", missing={})
+        longest = min(sentences.get("max_seq_length") or DEFAULT_TOKENS, config.get("max_position_embeddings", 512))
+        return cls(config, network, longest, _pools_first(_json(folder / "1_Pooling" / "config.json", missing={})))
+
+
+class Encoder:
+    """Texts to vectors of length one."""
+
+    def __init__(self, layout: Layout, tokenizer: Tokenizer, network: Network) -> None:
+        self._layout = layout
+        self._tokenizer = tokenizer
+        self._network = network
+
+    def embed(self, texts: Sequence[str]) -> list[Embedding]:
+        """Return one embedding per text."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        ids, mask = _padded(encodings)
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        hidden = self._network(given)
+        vectors = _unit(hidden[:, 0] if self._layout.pools_first else _mean(hidden, mask))
+        rounded = vectors.astype(np.float64).round(DECIMALS).tolist()
+        return [
+            Embedding(vector, len(encoding.ids), bool(encoding.overflowing))
+            for vector, encoding in zip(rounded, encodings, strict=True)
+        ]
+
+
+def tokenizer_of(folder: Path, layout: Layout) -> Tokenizer:
+    """Return the tokenizer, which cuts texts at the model's longest.
+
+    Raises:
+        SettingsError: there is none, or it is damaged.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise SettingsError(f"{path} is missing")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare exceptions
+        raise SettingsError(f"{path} is damaged: {error}") from error
+    tokenizer.enable_truncation(layout.max_tokens)
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if missing is not None:
+            return missing
+        raise SettingsError(f"{path} is missing: not the folder of a sentence model") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is damaged: {error}") from error
+    return found
+
+
+def _pools_first(pooling: Mapping[str, Any]) -> bool:
+    chosen = [
+        name.removeprefix("pooling_mode_") for name, on in pooling.items() if name.startswith("pooling_mode_") and on
+    ]
+    if len(chosen) > 1 or (chosen and chosen[0] not in ("mean_tokens", "cls_token")):
+        raise SettingsError(f"pooling by {' and '.join(chosen)} is not supported; mean_tokens and cls_token are")
+    return chosen == ["cls_token"]
+
+
+def _padded(encodings: Sequence[Encoding]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    longest = max(len(encoding.ids) for encoding in encodings)
+    ids, mask = np.zeros((2, len(encodings), longest), np.int64)
+    for row, encoding in enumerate(encodings):
+        ids[row, : len(encoding.ids)] = encoding.ids
+        mask[row, : len(encoding.ids)] = 1
+    return ids, mask
+
+
+def _mean(hidden: Floats, mask: NDArray[np.int64]) -> Floats:
+    weight = mask[..., None].astype(np.float32)
+    mean: Floats = (hidden * weight).sum(axis=1) / weight.sum(axis=1)
+    return mean
+
+
+def _unit(vectors: Floats) -> Floats:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = vectors / np.maximum(lengths, np.float32(1e-12))
+    return unit

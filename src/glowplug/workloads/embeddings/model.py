@@ -1,0 +1,59 @@
+"""The `embeddings` model: texts to vectors, by a pretrained sentence model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import MaxLen, MinLen
+
+from glowplug.errors import SettingsError
+from glowplug.model import Batch, LoadContext, Model, RunContext, task
+from glowplug.workloads.embeddings.source import PACKAGE_SOURCE, folder_of
+from glowplug.workloads.embeddings.values import Embedding
+from glowplug.workloads.extras import Deferred
+
+if TYPE_CHECKING:
+    from glowplug.workloads.embeddings import encoder, network
+else:
+    encoder = Deferred("glowplug.workloads.embeddings.encoder", "embeddings", "the embeddings model")
+    network = Deferred("glowplug.workloads.embeddings.network", "embeddings", "the embeddings model")
+
+LONGEST_TEXT = 100_000
+
+
+class Embeddings(Model):
+    """Options: `source` (a folder, a hub id or "package", the default), `revision` (of a hub id), `threads`.
+
+    A subclass with `weights = {"model": …}` is fetched by the platform instead, and needs no option.
+    """
+
+    name: ClassVar[str] = "embeddings"
+    version: ClassVar[str] = "1"
+
+    def load(self, ctx: LoadContext) -> None:
+        """Find, read and open the model."""
+        threads = _threads(ctx.options.get("threads", "0"))
+        with ctx.stage("import"):
+            opened, read = network.opened, network.read
+        folder = ctx.weights.get("model")
+        if folder is None:
+            with ctx.stage("fetch"):
+                folder = folder_of(ctx.options.get("source", PACKAGE_SOURCE), ctx.options.get("revision"))
+        layout = encoder.Layout.of(folder)
+        with ctx.stage("read"):
+            data = read(layout.network, lambda done, total: ctx.progress(done, total, unit="bytes"))
+        with ctx.stage("build"):
+            tokenizer = encoder.tokenizer_of(folder, layout)
+            self._encoder = encoder.Encoder(layout, tokenizer, opened(layout.network, data, layout.config, threads))
+
+    @task(example={"text": "A kitten sleeps on the sofa."}, batch=32, short=True)
+    def embed(self, ctx: RunContext, text: Batch[Annotated[str, MinLen(1), MaxLen(LONGEST_TEXT)]]) -> list[Embedding]:
+        """Turn a text into a vector of length one: texts of like meaning get vectors that point alike."""
+        ctx.check()
+        return self._encoder.embed(text)
+
+
+def _threads(value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise SettingsError(f"option threads={value!r}: a whole number is expected, 0 for all cores")
+    return int(value)
