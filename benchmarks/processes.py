@@ -30,12 +30,17 @@ def program(command: Sequence[str], environment: Mapping[str, str] | None = None
     """Run a program in a process group of its own; on the way out the whole group is ended."""
     with Path(os.environ.get("BENCH_LOG", os.devnull)).open("ab") as log:
         process = subprocess.Popen(
-            list(command), env={**os.environ, **(environment or {})}, stdout=log, stderr=log, start_new_session=True
+            list(command), env={**_usual(), **(environment or {})}, stdout=log, stderr=log, start_new_session=True
         )
         try:
             yield process
         finally:
             _end(process)
+
+
+def _usual() -> dict[str, str]:
+    """Return our environment without what would keep a program from using its byte code, as an installed one does."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -35,7 +35,7 @@ class System:
 
     def __post_init__(self) -> None:
         own = {"GLOWPLUG_DATA": str(self.folder / "data"), "GLOWPLUG_CACHE": str(self.folder / "cache")}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GLOWPLUG_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GLOWPLUG_", "PYTHONDONT"))}
         self.environment = {**kept, **own, **self.environment}
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
