@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from glowplug.readiness.feed import Feed, Subscription
     from glowplug.readiness.history import Histories, History, Load, MemoryHistories
     from glowplug.readiness.history_file import HistoryFile
-    from glowplug.readiness.merge import MergedBoard, merge
+    from glowplug.readiness.merged import MergedBoard, merge
     from glowplug.readiness.progress import Progress, Stage
     from glowplug.readiness.snapshot import Snapshot
     from glowplug.readiness.spec import Transition
@@ -65,7 +65,7 @@ _HOMES = {
     "HistoryFile": "history_file",
     "Load": "history",
     "MemoryHistories": "history",
-    "MergedBoard": "merge",
+    "MergedBoard": "merged",
     "Phase": "state",
     "Progress": "progress",
     "Snapshot": "snapshot",
@@ -74,7 +74,8 @@ _HOMES = {
     "Status": "state",
     "Subscription": "feed",
     "Transition": "spec",
-    "merge": "merge",
+    # Not in a module of its own name: once imported, that would hide the function.
+    "merge": "merged",
 }
 
 
