@@ -171,6 +171,7 @@ class Calls:
         await asyncio.gather(*pumps, return_exceptions=True)
 
     def _ended(self, message: Ended) -> None:
+        # A call that was given up is not running any more, but its place is free only now.
         flight, running = self._flights.pop(message.id, None), self._running.pop(message.id, None)
         if flight is None:
             return

@@ -26,6 +26,7 @@ class Channel(asyncio.Protocol):
 
     def send(self, message: ToChild) -> None:
         """Send a message at the end of this turn of the loop, with all others of the turn."""
+        # One write for all calls that were begun in this turn: at many small calls, system calls are the cost.
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(packed(message))

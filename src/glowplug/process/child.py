@@ -118,6 +118,7 @@ class Child:
 
     def _end(self) -> None:
         if not self._serving:
+            # The main thread may be deep in a load that nobody can interrupt, and there is nothing to unload yet.
             os._exit(0)
         for _ in range(self._slots):
             self._work.put(None)

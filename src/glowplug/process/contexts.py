@@ -198,6 +198,7 @@ class ProcessRunContext(RunContext):
         if not self._accepted:
             self.stop.ask(interrupted=False)
             self.stop.check()
+        # The host has stored it, but the task may ask to resume from it: only the one before is of no use any more.
         previous, self._resumed = self._resumed, Resumed(step, path)
         if previous is not None and previous.path != path:
             previous.path.unlink(missing_ok=True)

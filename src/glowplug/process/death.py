@@ -61,7 +61,7 @@ class Restarts:
         hopeless = not death.was_ready and death.error_class is ErrorClass.PERMANENT
         if hopeless or count > self.max_restarts:
             return counted, Verdict(None)
-        return counted, Verdict(_delay(count - 1) if count > 1 else 0.0, count, self.max_restarts)
+        return counted, Verdict(_delay(count - 2) if count > 1 else 0.0, count, self.max_restarts)
 
     def after_good_work(self) -> Restarts:
         """Return the count after a call ended well or got as far as a checkpoint."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from glowplug.clock import Clock
-from glowplug.errors import Conflict, NotReady, UnknownTask
+from glowplug.errors import Conflict, GlowplugError, NotReady, UnknownTask
 from glowplug.job import OutcomeKind
 from glowplug.lifecycle import Startable
 from glowplug.model import TaskOptions
@@ -81,24 +81,18 @@ class Host(Startable):
 
         If the waiting task is cancelled, the call is stopped.
         """
-        refusal = self._refusal(call)
-        if refusal is not None:
-            return CallEnd(OutcomeKind.FAILED, error=refusal)
-        early = await self._entrance.pass_through((call,))
-        return early.get(call.id) or await self._outcome(self._launch((call,), (sink,))[0])
+        ends = await self._admitted((call,))
+        return ends.get(call.id) or (await self._outcomes(self._calls.launch((call,), (sink,))))[0]
 
     async def run_batch(self, calls: Sequence[Call], sinks: Sequence[CallSink | None]) -> list[CallEnd]:
         """Run calls of one task together on one slot; while a crash is being cleared up, one after the other."""
         if self._places.is_trying_out or len(calls) == 1:
             return [await self.run(call, sink) for call, sink in zip(calls, sinks, strict=True)]
-        refusal = self._refusal(calls[0])
-        if refusal is not None:
-            return [CallEnd(OutcomeKind.FAILED, error=refusal) for _ in calls]
-        ends = await self._entrance.pass_through(calls)
+        ends = await self._admitted(calls)
         entering = [(call, sink) for call, sink in zip(calls, sinks, strict=True) if call.id not in ends]
         if entering:
-            running = self._launch(*zip(*entering, strict=True))
-            ends |= {one.call.id: await self._outcome(one) for one in running}
+            running = self._calls.launch(*zip(*entering, strict=True))
+            ends |= zip((one.call.id for one in running), await self._outcomes(running), strict=True)
         return [ends[call.id] for call in calls]
 
     def stop_call(self, call_id: str, kind: OutcomeKind) -> None:
@@ -137,6 +131,17 @@ class Host(Startable):
         with suppress(TimeoutError):
             await asyncio.wait_for(waiting, self.spec.cancel_grace_seconds)
 
+    async def _admitted(self, calls: Sequence[Call]) -> dict[str, CallEnd]:
+        """Take a place for calls of one task; return the ends of those that will not be run."""
+        if (refusal := self._refusal(calls[0])) is not None:
+            return _refused(calls, refusal)
+        ends = await self._entrance.pass_through(calls)
+        # The process may have died between the moment in which the place was given and this one.
+        if len(ends) < len(calls) and (refusal := self._refusal(calls[0])) is not None:
+            self._places.leave(ended_well=0)
+            return _refused(calls, refusal) | ends
+        return ends
+
     def _refusal(self, call: Call) -> NotReady | UnknownTask | None:
         if not self._keeper.serving or not self.component.status.can_serve:
             return self._keeper.not_ready()
@@ -144,14 +149,12 @@ class Host(Startable):
             return UnknownTask(f"{self.component.name} has no task {call.task!r}; it has {', '.join(self.options)}")
         return None
 
-    def _launch(self, calls: Sequence[Call], sinks: Sequence[CallSink | None]) -> list[Running]:
-        return self._calls.launch(calls, sinks)
-
-    async def _outcome(self, running: Running) -> CallEnd:
+    async def _outcomes(self, running: Sequence[Running]) -> list[CallEnd]:
         try:
-            return await running.done
+            return [await one.done for one in running]
         except asyncio.CancelledError:
-            self.stop_call(running.call.id, OutcomeKind.CANCELED)
+            for one in running:
+                self.stop_call(one.call.id, OutcomeKind.CANCELED)
             raise
 
     def _send(self, message: ToChild) -> None:
@@ -162,3 +165,7 @@ class Host(Startable):
 
     def _went_well(self) -> None:
         self._keeper.went_well()
+
+
+def _refused(calls: Sequence[Call], why: GlowplugError) -> dict[str, CallEnd]:
+    return {call.id: CallEnd(OutcomeKind.FAILED, error=why) for call in calls}

@@ -231,6 +231,7 @@ class Keeper(Startable):
         else:
             soon = f"in {verdict.delay_seconds:g} s ({verdict.number} of {verdict.most})"
             self._component.postpone(soon, death.why, death.error_class)
+        # After the component: a caller who asks again at once must not be told that it is ready.
         self._places.close(self.not_ready())
         self._calls.died(death, self._component.name, tuple(life.output.last) if life else ())
         if life is not None:
@@ -274,6 +275,7 @@ class Keeper(Startable):
     def _serve(self, life: Life) -> None:
         life.output.drain()
         life.serving = True
+        # Ready first: whoever hears of a free slot must find a model that says it is ready.
         self._component.ready(attempt=life.attempt)
         self._places.open(self.slots)
 

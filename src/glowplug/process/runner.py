@@ -132,6 +132,7 @@ def _kind(stop: Stop) -> OutcomeKind:
 
 def _groups(schema: TaskSchema, calls: Sequence[Valid]) -> Iterator[list[Valid]]:
     """Split calls into batches whose common parameters are equal, keeping their order."""
+    # Compared, not hashed: parameters may be lists, models or pictures.
     left = list(calls)
     while left:
         common = _common(schema, left[0])

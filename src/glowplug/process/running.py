@@ -163,6 +163,7 @@ class Running:
             return
         if isinstance(item, Checkpointed):
             self._tools.send(Confirmed(self.call.id, self._fault is None))
+        # Acknowledged in handfuls: a message for each would double the traffic of a stream.
         self._owed += 1
         if self._queue.empty() or self._owed * 2 >= WINDOW:
             self._tools.send(Credit(self.call.id, self._owed))

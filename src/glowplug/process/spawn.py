@@ -45,6 +45,7 @@ def spawn(begin: Begin, environment: Mapping[str, str]) -> Spawned:
     reading, writing = os.pipe()
     try:
         ours.sendall(packed(begin))
+        # -P: a file of the working folder called like a library's must not be imported in its place.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-m", CHILD, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from glowplug.process.death import LONGEST_DELAY_SECONDS, Death, Restarts, crash
 from glowplug.readiness.component_snapshot import ErrorClass
 
 FRESH = Restarts(load_attempts=3, max_restarts=5)
-DELAYS = [0.0, 1.0, 2.0, 4.0, 8.0, None]
+DELAYS = [0.0, 0.5, 1.0, 2.0, 4.0, None]
 
 
 def died(kind: ErrorClass = ErrorClass.TRANSIENT, *, was_ready: bool = False, blameless: bool = False) -> Death:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tests.models.train_steps import expected
 from tests.unit.process.rig import SECONDS, Recorder, Rig, hosted
 
-from glowplug.errors import BugError, DeadlineExceeded, DiskFull, LeaseLost
+from glowplug.errors import BugError, DeadlineExceeded, DiskFull, Draining, LeaseLost
 from glowplug.job import OutcomeKind
 from glowplug.process.host import Call, CallEnd
 
@@ -79,6 +80,37 @@ async def test_whoever_stops_waiting_for_a_call_stops_the_call(tmp_path: Path) -
         assert rig.component.attempt == 1
 
 
+async def test_whoever_stops_waiting_for_a_batch_stops_all_its_calls(tmp_path: Path) -> None:
+    target = tmp_path / "slow.py"
+    target.write_text(ENDLESS_BATCH)
+    async with hosted(tmp_path, "echo", target=str(target), cancel_grace_seconds=SECONDS) as rig:
+        sink = Recorder()
+        calls = [rig.call("go", number=1) for _ in range(3)]
+        running = asyncio.create_task(rig.host.run_batch(calls, [sink, None, None]))
+        await sink.until_heard()
+        running.cancel()
+        await asyncio.wait([running])
+        await until(lambda: rig.host.free_slots == 1)
+        assert rig.component.attempt == 1
+
+
+async def test_a_place_given_in_the_moment_of_leaving_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hosted(tmp_path, "echo") as rig:
+        really = rig.host._entrance.pass_through
+
+        async def leaving_meanwhile(calls: Sequence[Call]) -> dict[str, CallEnd]:
+            ends = await really(calls)
+            rig.component.drain()
+            return ends
+
+        monkeypatch.setattr(rig.host._entrance, "pass_through", leaving_meanwhile)
+        end = await rig.run("say", text="x")
+        assert type(end.error) is Draining
+        assert rig.host._places.free == 1
+
+
 async def test_a_stream_is_stopped_between_its_values(tmp_path: Path) -> None:
     async with hosted(tmp_path, "streamer", cancel_grace_seconds=SECONDS) as rig:
         running, sink = await begun(rig, "count", "1")
@@ -117,6 +149,16 @@ async def test_stopping_the_host_interrupts_its_calls(tmp_path: Path) -> None:
         deaf, _ = await begun(rig, "forever", "2")
         await rig.host.stop()
         assert [(await one).kind for one in (polite, deaf)] == [OutcomeKind.INTERRUPTED] * 2
+
+
+async def test_a_listener_that_never_comes_back_does_not_keep_the_host_from_stopping(tmp_path: Path) -> None:
+    async with hosted(tmp_path, "hang", cancel_grace_seconds=0.2) as rig:
+        sink = Recorder(gate=asyncio.Event())
+        running = asyncio.create_task(rig.host.run(rig.call("polite"), sink))
+        await sink.until_heard()
+        async with asyncio.timeout(SECONDS):
+            await rig.host.stop()
+            assert (await running).kind is OutcomeKind.INTERRUPTED
 
 
 async def test_stopping_the_host_lets_the_model_unload(tmp_path: Path) -> None:
@@ -211,16 +253,20 @@ async def test_a_stop_of_one_call_of_a_batch_leaves_the_others_alone(tmp_path: P
         assert rig.host.free_slots == 1
 
 
+ENDLESS_BATCH = """
+import time
+from glowplug import Batch, Model, task
+class Slow(Model):
+    @task(batch=4)
+    def go(self, ctx, number: Batch[int]) -> list[int]:
+        ctx.progress(1)
+        while True: ctx.check(); time.sleep(0.005)
+"""
+
+
 async def test_a_batch_that_is_stopped_as_a_whole_stops(tmp_path: Path) -> None:
     target = tmp_path / "slow.py"
-    target.write_text(
-        "import time\nfrom glowplug import Batch, Model, task\n"
-        "class Slow(Model):\n"
-        "    @task(batch=4)\n"
-        "    def go(self, ctx, number: Batch[int]) -> list[int]:\n"
-        "        ctx.progress(1)\n"
-        "        while True: ctx.check(); time.sleep(0.005)\n"
-    )
+    target.write_text(ENDLESS_BATCH)
     async with hosted(tmp_path, "echo", target=str(target), cancel_grace_seconds=SECONDS) as rig:
         sink = Recorder()
         calls = [rig.call("go", call_id=name, number=1) for name in ("1", "2")]
