@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from glowplug.readiness.estimate import Estimate, Standing, estimate
-from glowplug.readiness.history import Load
+from glowplug.readiness.history import Load, stage_of, visit_name
 from glowplug.readiness.plan import Plan
 from glowplug.readiness.progress import Progress, Stage
 from glowplug.readiness.rate import RateWindow
@@ -21,8 +21,8 @@ _UNWATCHED = RateWindow()
 class Attempt:
     """What is known of the attempt `number`; moments are seconds of one monotonic clock.
 
-    `active` is the last sign of life, `spent` the seconds in stages that are over, in order. `percent` is what
-    was shown so far and never falls.
+    `active` is the last sign of life. `visit` is the running stage as records call it (see `visit_name`), `spent` the
+    seconds in visits that are over, in order. `percent` is what was shown so far and never falls.
     """
 
     number: int
@@ -31,6 +31,7 @@ class Attempt:
     stage_began: float
     active: float
     progress: Progress = _START
+    visit: str = Stage.START.value
     spent: Mapping[str, float] = field(default_factory=dict)
     window: RateWindow = _UNWATCHED
     percent: float = 0.0
@@ -48,39 +49,50 @@ class Attempt:
         """Return the attempt after it went on to `stage`; naming the running stage again is a sign of life."""
         if stage == self.progress.stage:
             return self.alive(now)
-        spent, progress = self._spent_by(now), Progress(stage)
-        percent = self._percent(progress, spent)
-        return replace(
+        spent = self._spent_by(now)
+        entered = replace(
             self,
             stage_began=now,
             active=now,
-            progress=progress,
+            progress=Progress(stage),
+            visit=visit_name(stage, spent),
             spent=spent,
             window=_UNWATCHED,
-            percent=percent,
         )
+        return _shown(entered)
 
     def advanced(self, now: float, progress: Progress) -> Attempt:
         """Return the attempt after the counter of the running stage moved."""
         window = self.window.observed(now, progress.done)
-        percent = self._percent(progress, self.spent)
-        return replace(self, active=now, progress=progress, window=window, percent=percent)
+        return _shown(replace(self, active=now, progress=progress, window=window))
 
     def estimate(self, now: float) -> Estimate | None:
         """Return the time left, None until it is earned."""
-        # A stage may be entered twice; its length is the sum, as in the records it is compared with.
-        before = self.spent.get(self.progress.stage, 0.0)
-        others = {stage: seconds for stage, seconds in self.spent.items() if stage != self.progress.stage}
-        standing = Standing(self.progress, before + now - self.stage_began, others, self.window.rate(now))
-        return estimate(self.plan, standing)
+        progress, spent = _planned(self)
+        # What the plan takes for one stage may be entered twice; its length is the sum.
+        seconds = spent.pop(progress.stage, 0.0) + now - self.stage_began
+        return estimate(self.plan, Standing(progress, seconds, spent, self.window.rate(now)))
 
     def load(self, now: float) -> Load:
         """Return the record of this attempt as one that ends now."""
         return Load(tuple(self._spent_by(now).items()))
 
     def _spent_by(self, now: float) -> dict[str, float]:
-        stage = self.progress.stage
-        return {**self.spent, stage: self.spent.get(stage, 0.0) + now - self.stage_began}
+        return {**self.spent, self.visit: self.spent.get(self.visit, 0.0) + now - self.stage_began}
 
-    def _percent(self, progress: Progress, spent: Mapping[str, float]) -> float:
-        return max(self.percent, min(NEARLY_PERCENT, self.plan.percent(progress, spent)))
+
+def _shown(attempt: Attempt) -> Attempt:
+    percent = min(NEARLY_PERCENT, attempt.plan.percent(*_planned(attempt)))
+    return replace(attempt, percent=max(attempt.percent, percent))
+
+
+def _planned(attempt: Attempt) -> tuple[Progress, dict[str, float]]:
+    """Return the progress and the time spent by the names of the plan: visits that it does not know are joined."""
+
+    def known(visit: str) -> str:
+        return visit if attempt.plan.find(visit) else stage_of(visit)
+
+    spent: dict[str, float] = {}
+    for visit, seconds in attempt.spent.items():
+        spent[known(visit)] = spent.get(known(visit), 0.0) + seconds
+    return replace(attempt.progress, stage=known(attempt.visit)), spent

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from glowplug.errors import Corrupt
 
 KEPT_LOADS = 20
+MOST_VISITS = 20
+"""Further visits of one stage are added to the last."""
+_AGAIN = "~"
+
+
+def visit_name(stage: str, earlier: Container[str]) -> str:
+    """Return what records call a visit of `stage` after the visits `earlier`: "read", the second time "read~2".
+
+    A load may come back to a stage; what lies ahead is then not what lay ahead the first time.
+    """
+    names = [stage, *(f"{stage}{_AGAIN}{number}" for number in range(2, MOST_VISITS + 1))]
+    return next((name for name in names if name not in earlier), names[-1])
+
+
+def stage_of(visit: str) -> str:
+    """Return the stage that was visited."""
+    stage, again, number = visit.rpartition(_AGAIN)
+    return stage if again and number.isdecimal() else visit
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load that became ready: its stages in order, with the seconds each took."""
+    """One load that became ready: its visits of stages in order (see `visit_name`), with the seconds each took."""
 
     stages: tuple[tuple[str, float], ...]
 

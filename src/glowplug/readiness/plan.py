@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from glowplug.readiness.history import History
+from glowplug.readiness.history import History, stage_of
 from glowplug.readiness.progress import Progress, Stage
 
 PRIOR_SIGMA = 0.27
@@ -126,4 +126,4 @@ def _seconds_of(stages: tuple[tuple[str, float], ...], stage: str) -> float | No
 
 def _is_likely(stage: str, seen: int, loads: int) -> bool:
     # What was downloaded once lies in the cache: one more download would be news.
-    return seen * 2 > loads and (stage != Stage.FETCH or seen > 1)
+    return seen * 2 > loads and (stage_of(stage) != Stage.FETCH or seen > 1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.readiness.attempt import NEARLY_PERCENT, Attempt
-from glowplug.readiness.history import History, Load
+from glowplug.readiness.history import MOST_VISITS, History, Load
 from glowplug.readiness.plan import Plan
 from glowplug.readiness.progress import Progress
 
@@ -39,9 +39,32 @@ def test_naming_the_running_stage_again_loses_nothing() -> None:
     assert again.active == 16.0
 
 
-def test_a_stage_entered_again_goes_on_counting_its_time() -> None:
+def test_a_stage_entered_again_is_another_visit() -> None:
     attempt = Attempt.begun(1, FIRST, 0.0).entered("read", 1.0).entered("import", 3.0).entered("read", 4.0)
-    assert attempt.load(9.0).stages == (("start", 1.0), ("read", 7.0), ("import", 1.0))
+    assert attempt.progress.stage == "read"
+    assert attempt.load(9.0).stages == (("start", 1.0), ("read", 2.0), ("import", 1.0), ("read~2", 5.0))
+
+
+def test_what_lies_between_two_visits_is_ahead_until_it_was_there() -> None:
+    visits = (("start", 1.0), ("import", 2.0), ("read", 0.1), ("import~2", 4.0), ("read~2", 5.0), ("warm up", 1.0))
+    plan = Plan.of(History((Load(visits),)))
+    attempt = Attempt.begun(1, plan, 0.0)
+    left = []
+    for moment, stage in ((1.0, "import"), (3.0, "read"), (3.1, "import"), (7.1, "read"), (12.1, "warm up")):
+        attempt = attempt.entered(stage, moment)
+        found = attempt.estimate(moment)
+        assert found is not None
+        left.append(found.p50_seconds)
+    assert left == pytest.approx([12.1, 10.1, 10.0, 6.0, 1.0], rel=0.2)
+
+
+def test_a_loader_that_goes_to_and_fro_for_ever_leaves_a_short_record() -> None:
+    attempt = Attempt.begun(1, FIRST, 0.0)
+    for turn in range(1000):
+        attempt = attempt.entered("read" if turn % 2 else "to device", float(turn))
+    load = attempt.load(1000.0)
+    assert len(load.stages) == 1 + 2 * MOST_VISITS
+    assert load.seconds == pytest.approx(1000.0)
 
 
 def test_its_record_lasts_from_beginning_to_end() -> None:

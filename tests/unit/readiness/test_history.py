@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.errors import Corrupt
-from glowplug.readiness.history import KEPT_LOADS, History, Load, MemoryHistories, history_key
+from glowplug.readiness.history import (
+    KEPT_LOADS,
+    MOST_VISITS,
+    History,
+    Load,
+    MemoryHistories,
+    history_key,
+    stage_of,
+    visit_name,
+)
 
 loads = st.lists(st.tuples(st.text(max_size=10), st.floats(0, 1e4)), max_size=5).map(lambda s: Load(tuple(s)))
 
@@ -80,3 +89,21 @@ def test_memory_knows_what_it_was_told_under_the_same_key() -> None:
     histories.record("a", Load((("read", 2.0),)))
     assert [load.seconds for load in histories.past("a").loads] == [1.0, 2.0]
     assert histories.past("b") == History()
+
+
+def test_visits_of_a_stage_are_numbered_from_the_second_on() -> None:
+    earlier: list[str] = []
+    for _ in range(3):
+        earlier.append(visit_name("read", earlier))
+    assert earlier == ["read", "read~2", "read~3"]
+    assert [stage_of(visit) for visit in earlier] == ["read"] * 3
+
+
+def test_beyond_some_visits_all_are_the_last() -> None:
+    earlier = [visit_name("read", ()), *(f"read~{number}" for number in range(2, MOST_VISITS + 1))]
+    assert visit_name("read", earlier) == earlier[-1]
+
+
+@pytest.mark.parametrize("stage", ["read", "a~b", "~", "~x", "part~two"])
+def test_a_stage_whose_name_only_looks_like_a_second_visit_is_itself(stage: str) -> None:
+    assert stage_of(stage) == stage
