@@ -105,6 +105,20 @@ async def test_a_worker_that_has_nothing_new_to_say_gives_a_sign_of_life() -> No
         assert len(it.states) == 4
 
 
+async def test_a_load_without_news_is_told_of_each_second_because_its_estimate_changes_with_time() -> None:
+    async with stage() as it:
+        it.host.component.begin()
+        await it.clock.advance(0.5)
+        before = len(it.states)
+        await it.clock.advance(10)
+        assert 9 <= len(it.states) - before <= 11
+        it.host.component.ready()
+        await it.clock.advance(0.5)
+        before = len(it.states)
+        await it.clock.advance(10)
+        assert len(it.states) == before
+
+
 @pytest.mark.parametrize("error", [Unreachable("away"), Unauthorized("no"), Conflict("another release")])
 async def test_an_announcement_is_repeated_until_it_is_answered(error: Exception) -> None:
     async with stage() as it:
