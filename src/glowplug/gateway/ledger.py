@@ -116,6 +116,9 @@ class Ledger:
             outcome=kind.value,
             seconds=last_run_seconds(job) or 0.0,
         )
+        if job.state is JobState.FAILED:
+            error = job.failure.message if job.failure else ""
+            emit("job.failed", job=job.id, task=job.task, attempts=job.attempt, error=error)
 
     async def _hint(self, jobs: Sequence[Job]) -> None:
         if not jobs:
