@@ -37,7 +37,7 @@ class WorkerInterior(Startable):
         self._link = HttpLink(settings.gateway_url, token)
         self._artifacts = HttpArtifacts(settings.gateway_url, token)
         local = is_loopback(settings.worker.host)
-        direct = DirectApp(
+        self._direct = DirectApp(
             DirectParts(
                 hosts=[host],
                 artifacts=self._artifacts,
@@ -47,7 +47,7 @@ class WorkerInterior(Startable):
                 otherwise=self._probes(parts),
             )
         )
-        self._server = HttpServer(direct, listener)
+        self._server = HttpServer(self._direct, listener)
         self._worker = Worker(
             WorkerParts(
                 identity=identity(settings, listener),
@@ -57,7 +57,7 @@ class WorkerInterior(Startable):
                 board=parts.board,
                 clock=parts.clock,
                 scratch=parts.scratch / "jobs",
-                direct=direct,
+                direct=self._direct,
                 policy=WorkerPolicy(
                     lease_seconds=settings.gateway.lease_seconds, drain_seconds=settings.worker.drain_seconds
                 ),
@@ -71,8 +71,9 @@ class WorkerInterior(Startable):
         return await serve_until_left(self._worker, self._interruptions)
 
     async def _start(self) -> None:
-        parts = (self._telemetry, self._link, self._artifacts, self._server, self._worker, self._interruptions)
-        for part in parts:
+        # The port last and so the first to close: a drain is over by then.
+        parts = (self._telemetry, self._link, self._artifacts, self._direct, self._worker, self._server)
+        for part in (*parts, self._interruptions):
             await self._life.enter_async_context(part)
 
     async def _stop(self) -> None:
