@@ -59,6 +59,7 @@ class Host(Startable):
 
     @on_info.setter
     def on_info(self, listener: Callable[[ModelInfo], None]) -> None:
+        """Tell `listener` from now on."""
         self._keeper.on_info = listener
 
     @property
@@ -101,10 +102,14 @@ class Host(Startable):
         self._calls.stop(call_id, kind)
 
     async def reload(self) -> None:
-        """Load again after an error. Raises `Conflict` when there is nothing to retry."""
-        if not self.started or self.component.status is not Status.ERROR:
+        """Load what sleeps, or again after an error. Raises `Conflict` when there is nothing to load or retry."""
+        if not self.started or self.component.status not in (Status.ERROR, Status.SLEEPING):
             raise Conflict(f"{self.component.name} is {self.component.status}: there is nothing to retry")
         self._keeper.try_again()
+
+    async def wait_given_up(self) -> None:
+        """Wait until the model has failed and nobody tries again unless `reload` is called."""
+        await self._keeper.given_up.wait()
 
     async def warm_up(self) -> float:
         """Warm up again between calls, without leaving READY; return the seconds that it took.

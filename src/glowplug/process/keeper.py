@@ -74,6 +74,7 @@ class Keeper(Startable):
         self.info: ModelInfo | None = None
         self.on_info: Callable[[ModelInfo], None] = _nobody
         self.slots = spec.slots or 1
+        self.given_up = asyncio.Event()
         self._spec = spec
         self._component = component
         self._clock = clock
@@ -84,6 +85,7 @@ class Keeper(Startable):
         self._life: Life | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._asked_again = asyncio.Event()
+        self._wanted = spec.preload
 
     # What the host may do with the process.
 
@@ -138,7 +140,9 @@ class Keeper(Startable):
         environment = child_environment(os.environ if self._spec.environment is None else self._spec.environment)
         self._environment, self._redact = environment, Redactor(environment)
         self._restarts = self._restarts.afresh()
+        self._wanted = self._spec.preload
         self._asked_again.clear()
+        self.given_up.clear()
         self._component.spec = replace(self._component.spec, deadlines=self._spec.deadlines)
         # Spawned before anything is awaited: the interpreter starts while the caller goes on with its own start.
         first = self._spawn()
@@ -201,8 +205,18 @@ class Keeper(Startable):
     async def _bring_up(self, life: Life) -> None:
         described = await life.described
         self._learn(described)
+        if not self._wanted:
+            await self._sleep_until_wanted(life)
         paths = await self._fetched(life, described.weights)
         life.send(Load({name: str(path) for name, path in paths.items()}))
+
+    async def _sleep_until_wanted(self, life: Life) -> None:
+        # After this a new process of the model loads at once: it was in use.
+        self._component.sleep("loads when work waits for it")
+        await self._asked_again.wait()
+        self._asked_again.clear()
+        self._wanted = True
+        self._component.begin(life.attempt)
 
     async def _fetched(self, life: Life, declared: Mapping[str, str]) -> dict[str, Path]:
         if not declared:
@@ -242,7 +256,9 @@ class Keeper(Startable):
         if verdict.delay_seconds is not None:
             await self._clock.sleep(verdict.delay_seconds)
             return
+        self.given_up.set()
         await self._asked_again.wait()
+        self.given_up.clear()
         self._asked_again.clear()
         self._restarts = self._restarts.afresh()
 

@@ -15,7 +15,8 @@ class HostSpec:
 
     `slots` of None leaves it to the model. A load that fails for a reason that may pass is tried `load_attempts`
     times; a model that was ready is restarted `max_restarts` times in a row. The component gets these deadlines.
-    `scratch` is where folders of calls are made, `environment` what the process sees (None: what we see).
+    `scratch` is where folders of calls are made, `environment` what the process sees (None: what we see). Without
+    `preload` the model is only imported, so that its tasks are known, and sleeps until `Host.reload`.
     """
 
     target: str
@@ -30,6 +31,7 @@ class HostSpec:
     load_attempts: int = 3
     max_restarts: int = 5
     cancel_grace_seconds: float = 5.0
+    preload: bool = True
     scratch: Path
     environment: Mapping[str, str] | None = None
 
