@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "glowplug"
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "migrations/versions" not in path.as_posix())
 
-MODULE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, TESTS_PER_SOURCE = 400, 50, 3, 7, 1.3
+MODULE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, CHAIN, TESTS_PER_SOURCE = 400, 50, 3, 7, 18, 1.3
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
@@ -136,3 +136,35 @@ def public_definitions(module: ast.Module) -> Iterator[tuple[str, ast.Module | a
             yield prefix + node.name, node
             if isinstance(node, ast.ClassDef) and not node.name.endswith("Suite"):
                 scopes.append((f"{prefix}{node.name}.", node))
+
+
+def test_no_chain_of_imports_is_longer_than_it_was() -> None:
+    imports = {module_name(path): imported_at_start(path) for path in MODULES}
+    longest: dict[str, list[str]] = {}
+
+    def chain(name: str) -> list[str]:
+        if name not in longest:
+            longest[name] = []
+            below = max((chain(one) for one in imports[name] if one in imports), key=len, default=[])
+            longest[name] = [name, *below]
+        return longest[name]
+
+    found = max((chain(name) for name in imports), key=len)
+    assert len(found) <= CHAIN, " -> ".join(found)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_at_start(path: Path) -> set[str]:
+    """Return the modules that importing this one imports, whether or not they are ours."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{name.name}" for name in node.names)
+    return found - {module_name(path)}
