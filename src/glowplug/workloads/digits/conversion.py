@@ -60,8 +60,9 @@ def exported(network: nn.Module, inputs: tuple[torch.Tensor, ...], names: tuple[
     """Return `network` as ONNX, its first dimension free."""
     network.eval()
     with tempfile.TemporaryDirectory(prefix="glowplug-export-") as folder, warnings.catch_warnings():
-        # The newer exporter needs one more library and writes the same graph.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # It warns that a newer exporter exists, which needs one more library, and that traces may not be general; the
+        # one made here is checked.
+        warnings.simplefilter("ignore")
         path = Path(folder, "network.onnx")
         torch.onnx.export(
             network,

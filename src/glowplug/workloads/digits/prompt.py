@@ -12,7 +12,7 @@ from glowplug.errors import InvalidInput
 
 MAX_DIGITS = 8
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_VALUES = {name: str(value) for value, name in enumerate(NAMES)} | {"sixes": "6", "nought": "0"}
+_VALUES = {name: str(value) for value, name in enumerate(NAMES)} | {"sixes": "6", "zeroes": "0"}
 _FILLERS = frozenset(
     {"a", "an", "and", "digit", "digits", "draw", "figure", "figures", "generate", "handwritten", "image", "images"}
     | {"make", "me", "number", "numbers", "of", "paint", "picture", "pictures", "please", "show", "some", "the", "then"}

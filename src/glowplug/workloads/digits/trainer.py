@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 from glowplug.model import RunContext
 from glowplug.workloads.digits.data import real_digits
@@ -25,21 +28,43 @@ def train(ctx: RunContext, recipe: Recipe) -> Trained:
         InvalidInput: the loss left the numbers, or the checkpoint is of another recipe.
         Corrupt: the checkpoint is damaged.
     """
-    training = Training(recipe, real_digits()[0])
-    resumed = ctx.resume()
-    if resumed is not None:
-        training.restore(resumed.path)
-        ctx.log(f"resumed after epoch {training.epoch} of {recipe.epochs}")
-    loss = None
-    while training.epoch < recipe.epochs:
-        loss = _epoch(ctx, training)
-        training.epoch += 1
-        ctx.metrics(epoch=training.epoch, loss=loss)
-        ctx.checkpoint(training.epoch, training.save)
+    with one_thread():
+        training = Training(recipe, real_digits()[0])
+        loss = _run(ctx, training)
     path = ctx.scratch / WEIGHTS_NAME
     training.save_weights(path)
     weights = ctx.save(WEIGHTS_NAME, path)
     return Trained(weights.uri, weights.sha256, recipe.epochs, recipe.seed, loss)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread, which also makes the weights the same on any number of cores.
+
+    So small a network gains little from more, and beside other work on the machine they wait for one another ten times
+    as long as they compute.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(ctx: RunContext, training: Training) -> float | None:
+    """Run the epochs that are left; returns the loss of the last."""
+    resumed, epochs = ctx.resume(), training.recipe.epochs
+    if resumed is not None:
+        training.restore(resumed.path)
+        ctx.log(f"resumed after epoch {training.epoch} of {epochs}")
+    loss = None
+    while training.epoch < epochs:
+        loss = _epoch(ctx, training)
+        training.epoch += 1
+        ctx.metrics(epoch=training.epoch, loss=loss)
+        ctx.checkpoint(training.epoch, training.save)
+    return loss
 
 
 def _epoch(ctx: RunContext, training: Training) -> float:

@@ -131,6 +131,8 @@ class Training:
         tensors, metadata = read_tensors(path)
         if metadata.get(_RECIPE) != json.dumps(asdict(self.recipe)):
             raise InvalidInput(f"the checkpoint is of another recipe: {metadata.get(_RECIPE)}; start a new job")
+        if "chance" not in tensors:
+            raise Corrupt(f"not a checkpoint: {path.name} lacks what the rest of the run depends on")
         self.network.load_state_dict(_below(tensors, "network."))
         self.average = _below(tensors, "average.")
         state: dict[int, dict[str, Tensor]] = {}

@@ -47,12 +47,12 @@ def _downloaded(hub_id: str, revision: str | None) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
     except ModuleNotFoundError as error:
-        raise MissingExtra.of("embeddings-hub", f"the hub model {hub_id}") from error
+        raise MissingExtra.of("embeddings", f"the hub model {hub_id}") from error
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_HUB_FILES)))
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        raise SettingsError(f"option source={hub_id!r}: the hub has no such model or revision") from error
+        told = f"option source={hub_id!r}: the hub has no such model or revision, or it needs HF_TOKEN"
+        raise SettingsError(told) from error
     except Exception as error:  # its network errors share no base
-        raise Unreachable(
-            f"the hub did not give {hub_id}: {type(error).__name__}; set HF_TOKEN if it is gated"
-        ) from error
+        why = " ".join(str(error).split())[:200]
+        raise Unreachable(f"the hub did not give {hub_id}: {why}") from error
