@@ -25,7 +25,7 @@ def folder_of(source: str, revision: str | None = None) -> Path:
     """
     if source == PACKAGE_SOURCE:
         return _shipped()
-    if (folder := Path(source).expanduser()).is_dir():
+    if source and (folder := Path(source).expanduser()).is_dir():
         return folder
     if source.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(source):
         raise SettingsError(f"option source={source!r}: no such folder, and not a hub id such as owner/name")
