@@ -130,9 +130,9 @@ def _seed(machine: int, load: int) -> Mapping[str, str]:
 
 
 SCENARIOS = (
-    _minilm("cold", 8, "its files and libraries dropped from the page cache before each load", _drop_from_memory),
-    _minilm("warm", 8, "all in the page cache", _read_into_memory),
-    _minilm("first cold, then warm", 4, "the second load is not like the first", _drop_before_the_first),
+    _minilm("cold", 10, "its files and libraries dropped from the page cache before each load", _drop_from_memory),
+    _minilm("warm", 10, "all in the page cache", _read_into_memory),
+    _minilm("first cold, then warm", 8, "the second load is not like the first", _drop_before_the_first),
     Scenario(
         "25 % noise",
         f"{NOISY}:NoisyLoad",
@@ -143,7 +143,7 @@ SCENARIOS = (
     Scenario(
         "25 % noise, one silent stage",
         f"{NOISY}:NoisyLoad",
-        machines=10,
+        machines=8,
         method="nothing said between import and warm-up: one past load is all there is to know",
         options=lambda machine, load: {**_seed(machine, load), "silent": "yes"},
     ),
