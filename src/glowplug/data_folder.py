@@ -73,15 +73,10 @@ class DataFolder:
         """Return the folder for files of running work."""
         return self.root / "scratch"
 
-    @property
-    def logs(self) -> Path:
-        """Return the folder of log files."""
-        return self.root / "logs"
-
     def prepare(self) -> None:
         """Create what is missing, for the owner alone. Raises `SettingsError` if that cannot be."""
         try:
-            for folder in (self.root, self.worker_token.parent, self.artifacts, self.scratch, self.logs):
+            for folder in (self.root, self.worker_token.parent, self.artifacts, self.scratch):
                 folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             self.worker_token.parent.chmod(PRIVATE_FOLDER)
             with tempfile.TemporaryFile(dir=self.root):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from glowplug.data_folder import DataFolder, GatewayLock
 from glowplug.errors import SettingsError
+from glowplug.process.cache import clean, entries
 from glowplug.settings import Settings
+
+WEIGHTS = "weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,33 +25,42 @@ class Rubbish:
 
 
 def find_rubbish(settings: Settings, *, cache: bool = False, everything: bool = False) -> list[Rubbish]:
-    """List what can go: leftovers of runs and old logs; `cache` adds weights, `everything` jobs and results too."""
+    """List what can go: leftovers of runs; `cache` adds weights and load history, `everything` jobs and results too."""
     folder = DataFolder(settings.data)
     found = [*_inside(folder.scratch, "scratch")]
-    oldest = time.time() - settings.retention.logs_seconds
-    found += [one for one in _inside(folder.logs, "old log") if one.path.stat().st_mtime < oldest]
     if cache or everything:
-        found += _inside(settings.cache, "cache")
+        weights = settings.cache / WEIGHTS
+        size_bytes = sum(entry.size_bytes() for entry in entries(weights))
+        found += [Rubbish(weights, size_bytes, WEIGHTS)] if size_bytes else []
+        found += [one for one in _inside(settings.cache, "cache") if one.path != weights]
     if everything:
-        taken = {one.path for one in found} | {folder.lock, folder.scratch, folder.logs, folder.gateway_file}
+        taken = {one.path for one in found} | {folder.lock, folder.scratch, folder.gateway_file}
         found += [one for one in _inside(folder.root, "data") if one.path not in taken]
     return found
 
 
 def remove(settings: Settings, rubbish: list[Rubbish]) -> int:
-    """Delete, while no gateway uses the data folder, and return the bytes freed. Raises `SettingsError`."""
+    """Delete, while no gateway uses the data folder, and return the bytes freed. Raises `SettingsError`.
+
+    Weights that some process on this machine fetches or uses stay.
+    """
     if not rubbish:
         return 0
     DataFolder(settings.data).prepare()
     with GatewayLock(DataFolder(settings.data)):
-        for one in rubbish:
-            try:
-                shutil.rmtree(one.path) if one.path.is_dir() and not one.path.is_symlink() else one.path.unlink()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise SettingsError(f"cannot delete {one.path}: {error.strerror}") from error
-    return sum(one.size_bytes for one in rubbish)
+        return sum(_removed_bytes(one) for one in rubbish)
+
+
+def _removed_bytes(one: Rubbish) -> int:
+    if one.what == WEIGHTS:
+        return clean(one.path, keep_bytes=0)
+    try:
+        shutil.rmtree(one.path) if one.path.is_dir() and not one.path.is_symlink() else one.path.unlink()
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise SettingsError(f"cannot delete {one.path}: {error.strerror}") from error
+    return one.size_bytes
 
 
 def _inside(folder: Path, what: str) -> Iterator[Rubbish]:

@@ -18,7 +18,18 @@ from msgspec import Struct
 
 from glowplug.data_folder import default_folder
 from glowplug.errors import SettingsError
-from glowplug.settings_sources import CONFIG_VARIABLE, Bytes, Count, Port, Seconds, Secret, Url, read_settings
+from glowplug.settings_sources import (
+    CONFIG_VARIABLE,
+    Bytes,
+    Count,
+    Options,
+    OptionTables,
+    Port,
+    Seconds,
+    Secret,
+    Url,
+    read_settings,
+)
 
 FILE_NAME = "glowplug.toml"
 _DAY_SECONDS = 86_400.0
@@ -43,7 +54,12 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A worker and the model processes behind it. `slots` None leaves the number to the model."""
+    """A worker and the model processes behind it. `slots` None leaves the number to the model.
+
+    Without `preload` a model is only imported until work waits for it. With `exit_on_load_failure` the worker ends when
+    its model has failed and will not be tried again. Whoever answers at `backend_url` is told when the model is ready
+    or has failed. `options` go to every model; those of one model stand in `Settings.options`.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 0
@@ -63,6 +79,7 @@ class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cancel_grace_seconds: Seconds = 5.0
     drain_seconds: Seconds = 30.0
     memory_limit_bytes: Bytes | None = None
+    options: Options = msgspec.field(default_factory=dict)
 
 
 class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,7 +88,6 @@ class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     jobs_seconds: Seconds = 30 * _DAY_SECONDS
     inputs_seconds: Seconds = 7 * _DAY_SECONDS
     orphans_seconds: Seconds = _DAY_SECONDS
-    logs_seconds: Seconds = 14 * _DAY_SECONDS
     min_free_bytes: Bytes = 512 << 20
 
 
@@ -83,7 +99,10 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that can be set. `store` and `artifacts` are URLs; None stands for the data folder."""
+    """Everything that can be set. `store` and `artifacts` are URLs; None stands for the data folder.
+
+    `options` are for models, by the name of their module, file or class.
+    """
 
     data: Path = msgspec.field(default_factory=lambda: default_folder("data"))
     cache: Path = msgspec.field(default_factory=lambda: default_folder("cache"))
@@ -91,6 +110,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     broker: str = "rows"
     artifacts: str | None = None
     targets: tuple[str, ...] = ()
+    options: OptionTables = msgspec.field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -125,10 +145,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.gateway.port}"
 
     def for_workers(self, url: str, token_path: Path, log_format: str) -> dict[str, str]:
-        """Return the environment that makes a local worker agree with this gateway, which answers at `url`."""
-        return {
+        """Return the environment that makes a local worker agree with this gateway, which answers at `url`.
+
+        A token that nobody set is found in the data folder: it is for this gateway, and not shown to a backend.
+        """
+        token = {} if self.worker.token is None else {"GLOWPLUG_WORKER_TOKEN_FILE": str(token_path)}
+        return token | {
             "GLOWPLUG_URL": url,
-            "GLOWPLUG_WORKER_TOKEN_FILE": str(token_path),
             "GLOWPLUG_DATA": str(self.data),
             "GLOWPLUG_CACHE": str(self.cache),
             "GLOWPLUG_LOG_LEVEL": self.log.level,

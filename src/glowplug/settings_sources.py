@@ -26,6 +26,10 @@ Seconds = Annotated[float, Meta(ge=0, description="a time: seconds, or a number 
 Bytes = Annotated[int, Meta(ge=0, description="a size: bytes, or a number with KiB, MiB, GiB or TiB (1GiB)")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 (any free one) to 65535")]
 Count = Annotated[int, Meta(ge=1, description="a whole number from 1")]
+Options = Annotated[dict[str, str], Meta(description="options as name=value, with commas between them")]
+OptionTables = Annotated[
+    dict[str, dict[str, str]], Meta(description="options as model.name=value, with commas between them")
+]
 Url = Annotated[str, Meta(pattern="^https?://[^/]", description="a URL that starts with http:// or https://")]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -178,6 +182,8 @@ def _convert(kind: Any, said: _Said) -> Any:
         return Secret(value)
     if isinstance(value, str):
         value = _parsed(kind, value)
+    elif _means(kind, Options) or _means(kind, OptionTables):
+        value = _with_texts(value)
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str), dec_hook=_decode_path)
     except (msgspec.ValidationError, TypeError) as error:
@@ -187,6 +193,10 @@ def _convert(kind: Any, said: _Said) -> Any:
 def _parsed(kind: Any, text: str) -> Any:
     if kind == tuple[str, ...]:
         return [part.strip() for part in text.split(",") if part.strip()]
+    if _means(kind, Options):
+        return _options(text) or text
+    if _means(kind, OptionTables):
+        return _option_tables(text) or text
     if _means(kind, Seconds) and (match := _DURATION.fullmatch(text)):
         return float(match[1]) * _DURATION_UNITS[match[2] or ""]
     if _means(kind, Bytes) and (match := _SIZE.fullmatch(text)):
@@ -194,6 +204,34 @@ def _parsed(kind: Any, text: str) -> Any:
         base = 1024 if unit.endswith("i") or not unit else 1000
         return int(float(match[1]) * base ** _SIZE_EXPONENTS.get(unit[:1], 0))
     return text
+
+
+def _options(text: str) -> dict[str, str] | None:
+    """Read `name=value,name=value`; None if it is something else."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        return None
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _option_tables(text: str) -> dict[str, dict[str, str]] | None:
+    """Read `model.name=value,model.name=value`; None if it is something else."""
+    tables: dict[str, dict[str, str]] = {}
+    for path, value in (_options(text) or {}).items():
+        model, dot, name = path.partition(".")
+        if not (model and dot and name):
+            return None
+        tables.setdefault(model, {})[name] = value
+    return tables
+
+
+def _with_texts(value: Any) -> Any:
+    """Return tables of options with their numbers and switches as a model's author reads them: as texts."""
+    if isinstance(value, dict):
+        return {name: _with_texts(inner) for name, inner in value.items()}
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def _decode_path(kind: type, value: Any) -> Path:

@@ -50,7 +50,6 @@ def test_preparing_again_changes_nothing(folder: DataFolder) -> None:
     assert folder.read_worker_token() == token
     assert folder.scratch.is_dir()
     assert folder.artifacts.is_dir()
-    assert folder.logs.is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_the_fix(tmp_path: Path) -> None:

@@ -293,7 +293,40 @@ class TestOpenGateway:
         assert load({"GLOWPLUG_HOST": host}).gateway_url == url
 
 
+class TestOptionsOfModels:
+    def test_those_for_all_models_and_those_of_one_may_stand_in_the_file(self, tmp_path: Path) -> None:
+        text = "[worker.options]\nthreads = 2\n[options.embeddings]\nsource = 'hub:a/b'\nwarm = true\nscale = 0.5"
+        settings = load({}, written(tmp_path, text))
+        assert settings.worker.options == {"threads": "2"}
+        assert settings.options == {"embeddings": {"source": "hub:a/b", "warm": "true", "scale": "0.5"}}
+
+    def test_they_may_come_from_the_environment(self) -> None:
+        env = {"GLOWPLUG_WORKER_OPTIONS": "threads=2, source=s3://a/b?c=d", "GLOWPLUG_OPTIONS": "digits.steps=3"}
+        settings = load(env)
+        assert settings.worker.options == {"threads": "2", "source": "s3://a/b?c=d"}
+        assert settings.options == {"digits": {"steps": "3"}}
+
+    @pytest.mark.parametrize("text", ["threads", "=2", "a=1,b", "a=1,=b"])
+    def test_what_is_no_list_of_options_is_refused(self, text: str) -> None:
+        assert "options as name=value" in refusal({"GLOWPLUG_WORKER_OPTIONS": text})
+
+    @pytest.mark.parametrize("text", ["steps=3", "digits=3", ".steps=3", "digits.=3"])
+    def test_an_option_of_one_model_names_the_model(self, text: str) -> None:
+        assert "options as model.name=value" in refusal({"GLOWPLUG_OPTIONS": text})
+
+    @pytest.mark.parametrize("value", ["[1, 2]", "{deep = 1}", "2026-01-01"])
+    def test_an_option_is_one_value(self, tmp_path: Path, value: str) -> None:
+        assert "worker.options" in refusal({}, written(tmp_path, f"[worker.options]\na = {value}"))
+
+    def test_without_any_there_are_none(self) -> None:
+        assert (load().options, load().worker.options) == ({}, {})
+
+
 class TestWorkersOfThisGateway:
+    def test_a_token_that_nobody_set_is_not_handed_on(self, tmp_path: Path) -> None:
+        given = load({"GLOWPLUG_DATA": str(tmp_path)}).for_workers("http://127.0.0.1:1", tmp_path / "token", "json")
+        assert "GLOWPLUG_WORKER_TOKEN_FILE" not in given
+
     def test_they_get_the_place_of_their_token_and_never_the_token(self, tmp_path: Path) -> None:
         env = {"GLOWPLUG_DATA": str(tmp_path), "GLOWPLUG_WORKER_TOKEN": "hunter2", "GLOWPLUG_TOKEN": "hunter3"}
         given = load(env).for_workers("http://127.0.0.1:1", tmp_path / "tokens" / "worker", "json")

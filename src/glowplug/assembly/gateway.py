@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from glowplug.assembly.opening import quick_switches
+from glowplug.assembly.opening import make_telemetry, quick_switches
 from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder, GatewayLock
 from glowplug.settings import Settings
 from glowplug.supervisor import Supervisor, SupervisorPolicy, plan_workers
-from glowplug.telemetry import Telemetry
 
 if TYPE_CHECKING:
     import socket
@@ -62,7 +61,7 @@ class GatewayProcess:
         self._worker_token = worker_token
         self._clock = SystemClock()
         self._doorman = Doorman()
-        self._telemetry = Telemetry(settings.log.level, settings.log.format, secrets=[worker_token])
+        self._telemetry = make_telemetry(settings, worker_token)
         self._telemetry.install()
         self._gateway: Gateway | None = None
         self._supervisor: Supervisor | None = None
@@ -73,7 +72,7 @@ class GatewayProcess:
         log_format = "logfmt" if self._settings.log.format == "pretty" else self._settings.log.format
         additions = self._settings.for_workers(self._settings.gateway_url, self._folder.worker_token, log_format)
         self._supervisor = Supervisor(
-            plan_workers(targets, os.environ, additions),
+            plan_workers(targets, os.environ, additions, self._settings.worker.options),
             self._worker_died,
             clock=self._clock,
             policy=SupervisorPolicy(reload=self._settings.worker.reload),
@@ -108,9 +107,8 @@ class GatewayProcess:
             self._gateway = None
             await rooms.stop()
 
-    async def _worker_died(self, instance_id: str) -> None:
-        if self._gateway is not None:
-            await self._gateway.worker_died(instance_id)
+    async def _worker_died(self, instance_id: str) -> bool:
+        return self._gateway is not None and await self._gateway.worker_died(instance_id)
 
 
 def on_port(settings: Settings, port: int) -> Settings:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from glowplug import __version__
 from glowplug.clock import Clock
 from glowplug.readiness import Board
 from glowplug.settings import Settings
@@ -26,6 +27,12 @@ class InteriorParts:
     board: Board
     telemetry: Telemetry
     scratch: Path
+
+
+def make_telemetry(settings: Settings, *tokens: str) -> Telemetry:
+    """Return the log and the metrics of this process, in which neither `tokens` nor the API's token are shown."""
+    known = [*tokens, *([settings.gateway.token.reveal()] if settings.gateway.token else [])]
+    return Telemetry(settings.log.level, settings.log.format, secrets=known, version=__version__)
 
 
 @contextmanager

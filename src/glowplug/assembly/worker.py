@@ -6,13 +6,14 @@ import asyncio
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from glowplug.assembly.opening import InteriorParts, quick_switches
+from glowplug.assembly.opening import InteriorParts, make_telemetry, quick_switches
 from glowplug.boot import bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder
@@ -21,7 +22,7 @@ from glowplug.process.host import Host, HostSpec
 from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
 from glowplug.settings import Settings
-from glowplug.telemetry import BoardEvents, Telemetry, component_readings
+from glowplug.telemetry import BoardEvents, component_readings
 
 if TYPE_CHECKING:
     from glowplug.artifact import ArtifactStore
@@ -51,7 +52,7 @@ class WorkerProcess:
         self._settings = settings
         self._token = token
         self._clock = SystemClock()
-        self._telemetry = Telemetry(settings.log.level, settings.log.format, secrets=[token])
+        self._telemetry = make_telemetry(settings, token)
         self._telemetry.install()
         self._telemetry.add_source(lambda: component_readings(self._board.snapshot()))
         # Two workers of one machine share the data folder, never a scratch folder.
@@ -85,6 +86,8 @@ class WorkerProcess:
             target=target,
             name=name,
             device=wanted.device,
+            options=options_for(self._settings, target),
+            preload=wanted.preload,
             slots=wanted.slots,
             startup_timeout_seconds=wanted.startup_timeout_seconds,
             stall_seconds=wanted.stall_seconds,
@@ -116,7 +119,19 @@ def worker_token(settings: Settings) -> str:
 def guessed_name(target: str) -> str:
     """Return what to call a model of which nothing but its target is known yet."""
     place, _, name = target.partition(":")
-    return (name or Path(place).stem.rpartition(".")[2] or place).lower()
+    return (name or place_name(place)).lower()
+
+
+def place_name(place: str) -> str:
+    """Return the name of the file or module that a target's class lies in; an installed model's is the whole."""
+    return Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
+
+
+def options_for(settings: Settings, target: str) -> Mapping[str, str]:
+    """Return the options of a target's model: the tables of its module or file and of its class, then those for all."""
+    place, _, name = target.partition(":")
+    tables = [settings.options.get(key, {}) for key in dict.fromkeys((place_name(place), name, name.lower()))]
+    return {key: value for table in (*tables, settings.worker.options) for key, value in table.items()}
 
 
 def own_scratch(root: Path) -> Path:

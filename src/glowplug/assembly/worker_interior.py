@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,15 +17,19 @@ from glowplug.artifacts.http import HttpArtifacts
 from glowplug.assembly.opening import InteriorParts
 from glowplug.assembly.server import HttpServer
 from glowplug.boot import Application
-from glowplug.lifecycle import Startable
+from glowplug.lifecycle import Startable, cancel
 from glowplug.links.http import HttpLink
+from glowplug.links.notices import NOTICE_SECONDS, BackendPost
 from glowplug.process.host import Host
+from glowplug.readiness import State
 from glowplug.runtime.admission import Admission
 from glowplug.runtime.direct import DirectApp, DirectParts, DirectPolicy
-from glowplug.runtime.interruption import Interruptions, serve_until_left
+from glowplug.runtime.interruption import Interruptions, Notice, serve_until_left
+from glowplug.runtime.notices import NoticeParts, Notices
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
 from glowplug.runtime.worker import Worker, WorkerParts
 from glowplug.settings import Settings, is_loopback
+from glowplug.telemetry import Telemetry
 from glowplug.web.probes import probe_routes
 
 
@@ -33,65 +38,108 @@ class WorkerInterior(Startable):
 
     def __init__(self, parts: InteriorParts, host: Host, listener: socket.socket) -> None:
         settings, token = parts.settings, parts.token
-        self._telemetry = parts.telemetry
+        self._parts = parts
+        self._host = host
         self._link = HttpLink(settings.gateway_url, token)
         self._artifacts = HttpArtifacts(settings.gateway_url, token)
-        local = is_loopback(settings.worker.host)
-        self._direct = DirectApp(
+        direct = DirectApp(
             DirectParts(
                 hosts=[host],
                 artifacts=self._artifacts,
                 scratch=parts.scratch / "calls",
                 clock=parts.clock,
-                policy=DirectPolicy(admission=Admission(token=None if local else token)),
-                otherwise=self._probes(parts),
+                policy=direct_policy(settings, token),
+                otherwise=own_routes(parts),
             )
         )
-        self._server = HttpServer(self._direct, listener)
+        self._server = HttpServer(direct, listener)
+        who = identity(settings, listener)
         self._worker = Worker(
             WorkerParts(
-                identity=identity(settings, listener),
+                identity=who,
                 hosts=[host],
                 link=self._link,
                 artifacts=self._artifacts,
                 board=parts.board,
                 clock=parts.clock,
                 scratch=parts.scratch / "jobs",
-                direct=self._direct,
+                direct=direct,
                 policy=WorkerPolicy(
                     lease_seconds=settings.gateway.lease_seconds, drain_seconds=settings.worker.drain_seconds
                 ),
             )
         )
+        self._backend = backend_of(settings, token)
+        self._notices = Notices(NoticeParts(parts.board, who, self._backend, parts.clock)) if self._backend else None
         self._interruptions = Interruptions()
+        self._failed = False
         self._life = AsyncExitStack()
 
     async def serve(self) -> bool:
-        """Work until told to leave; False if that was cut short."""
-        return await serve_until_left(self._worker, self._interruptions)
+        """Work until told to leave; False if that was cut short, or if it left because its model had failed."""
+        leaves = self._parts.settings.worker.exit_on_load_failure
+        watch = asyncio.create_task(self._leave_on_failure()) if leaves else None
+        try:
+            return await serve_until_left(self._worker, self._interruptions) and not self._failed
+        finally:
+            await cancel(watch)
+
+    async def _leave_on_failure(self) -> None:
+        await self._host.wait_given_up()
+        if not self._host.component.required or self._parts.board.state is State.DRAINING:
+            return
+        self._failed = True
+        if self._notices is not None:
+            # The backend hears why before the worker is gone; one that is away is not waited for.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._notices.delivered(), NOTICE_SECONDS)
+        self._interruptions.notify(Notice("the model could not be loaded"))
 
     async def _start(self) -> None:
-        # The port last and so the first to close: a drain is over by then.
-        parts = (self._telemetry, self._link, self._artifacts, self._direct, self._worker, self._server)
+        telling = [one for one in (self._backend, self._notices) if one is not None]
+        parts = (self._parts.telemetry, self._link, self._artifacts, self._server, self._worker, *telling)
         for part in (*parts, self._interruptions):
             await self._life.enter_async_context(part)
 
     async def _stop(self) -> None:
         await self._life.aclose()
 
-    def _probes(self, parts: InteriorParts) -> Application:
-        async def metrics(request: Request) -> Response:
-            del request
-            body, media_type = self._telemetry.metrics()
-            return Response(body, media_type=media_type)
 
-        return Starlette(routes=[*probe_routes(parts.board), Route("/metrics", metrics)])
+def direct_policy(settings: Settings, token: str) -> DirectPolicy:
+    """Return who may call this worker directly: on loopback everybody, else who has the worker token."""
+    return DirectPolicy(admission=Admission(token=None if is_loopback(settings.worker.host) else token))
+
+
+def own_routes(parts: InteriorParts) -> Application:
+    """Return what the worker answers besides calls: probes and metrics."""
+    telemetry: Telemetry = parts.telemetry
+
+    async def metrics(request: Request) -> Response:
+        del request
+        body, media_type = telemetry.metrics()
+        return Response(body, media_type=media_type)
+
+    return Starlette(routes=[*probe_routes(parts.board), Route("/metrics", metrics)])
+
+
+def backend_of(settings: Settings, token: str) -> BackendPost | None:
+    """Return who is told of the model by notices, None if nobody is.
+
+    A token that was made here for the gateway alone is shown to nobody else.
+    """
+    url = settings.worker.backend_url
+    if url is None:
+        return None
+    shown = settings.worker.token is not None or url.rstrip("/") == settings.gateway_url
+    return BackendPost(url, token if shown else None)
 
 
 def identity(settings: Settings, listener: socket.socket) -> WorkerIdentity:
     """Return who this worker is: its instance id as set, else the machine and the process."""
     machine, pid = socket.gethostname(), os.getpid()
     host, port = listener.getsockname()[:2]
+    # An address that stands for all of them is one to listen on, not one to call.
+    host = machine if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared only
     return WorkerIdentity(
         instance_id=settings.worker.instance_id or f"{machine}-{pid}",
         incarnation=secrets.token_hex(8),

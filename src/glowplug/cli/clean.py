@@ -16,7 +16,11 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it the list is only shown.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete leftovers of ended runs and old logs. A running gateway deletes old jobs and results by itself."""
+    """Show what can be deleted, and delete it.
+
+    Leftovers of ended runs; a running gateway deletes old jobs and results by itself. With --yes no
+    gateway may run on the data folder.
+    """
     from glowplug.housekeeping import find_rubbish, remove
 
     settings = load_settings()

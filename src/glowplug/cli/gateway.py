@@ -10,8 +10,15 @@ from glowplug.cli.servers import run_gateway
 
 
 def gateway(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on; by default 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port to listen on; by default 8000, 0 takes a free one.")
+    ] = None,
 ) -> None:
-    """Start a gateway without workers: they come by `glowplug worker`, here or on other machines."""
+    """Start a gateway without workers.
+
+    Workers come by `glowplug worker`, here or on other machines.
+    """
     raise typer.Exit(run_gateway({"gateway.host": host, "gateway.port": port}))

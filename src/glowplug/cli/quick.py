@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from glowplug.cli.servers import run_gateway, run_up, run_worker
+from glowplug.cli.servers import read_option, run_gateway, run_up, run_worker
 
-Overrides = dict[str, str | bool | None]
+Overrides = dict[str, Any]
 
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "up": {"--host": "gateway.host", "--port": "gateway.port", "--reload": "worker.reload"},
+    "up": {
+        "--host": "gateway.host",
+        "--port": "gateway.port",
+        "--reload": "worker.reload",
+        "--option": "worker.options",
+    },
     "gateway": {"--host": "gateway.host", "--port": "gateway.port"},
     "worker": {
         "--gateway": "gateway.url",
@@ -22,6 +28,7 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
         "--port": "worker.port",
         "--device": "worker.device",
         "--slots": "worker.slots",
+        "--option": "worker.options",
         "--supervised": "",
     },
 }
@@ -59,7 +66,16 @@ def _parsed(words: Sequence[str], options: Mapping[str, str]) -> tuple[list[str]
             overrides[options[word]] = True
         else:
             value = next(left, "-")
-            if value.startswith("-"):
+            if value.startswith("-") or not _add(overrides, options[word], value):
                 return None
-            overrides[options[word]] = value
     return plain, overrides
+
+
+def _add(overrides: Overrides, name: str, value: str) -> bool:
+    """Note the value of an option; False if it is one that must be explained."""
+    if name != "worker.options":
+        overrides[name] = value
+        return True
+    pair = read_option(value)
+    overrides[name] = overrides.get(name, {}) | dict([pair] if pair else [])
+    return pair is not None

@@ -50,6 +50,20 @@ def run_worker(target: str, overrides: Mapping[str, Any], *, supervised: bool = 
     return _served(serve_worker(settings, target))
 
 
+def read_option(text: str) -> tuple[str, str] | None:
+    """Return the name and the value in `name=value`, None if it is something else."""
+    name, equals, value = text.partition("=")
+    return (name, value) if name and equals else None
+
+
+def read_options(texts: Sequence[str] | None) -> dict[str, str] | None:
+    """Return what `--option` said of the models, None if it was not given. Raises `SettingsError`."""
+    for text in texts or ():
+        if read_option(text) is None:
+            raise SettingsError(f"--option: {text!r} is not name=value")
+    return dict(pair for text in texts if (pair := read_option(text))) if texts else None
+
+
 def _served(service: Coroutine[Any, Any, int]) -> int:
     """Run a server to its end on the fastest event loop there is."""
     import asyncio

@@ -6,18 +6,32 @@ from typing import Annotated
 
 import typer
 
-from glowplug.cli.servers import run_worker
+from glowplug.cli.servers import read_options, run_worker
 
 
 def worker(
     target: Annotated[
-        str, typer.Argument(help="file.py[:Class], package.module[:Class], or the name of an installed model.")
+        str,
+        typer.Argument(
+            metavar="TARGET", help="file.py[:Class], package.module[:Class], or the name of an installed model."
+        ),
     ],
-    gateway: Annotated[str | None, typer.Option(help="URL of the gateway; by default the one that runs here.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address for direct calls and probes.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port for direct calls and probes; 0 takes a free one.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")] = None,
-    slots: Annotated[int | None, typer.Option(help="Calls at a time; by default what the model says.")] = None,
+    gateway: Annotated[
+        str | None, typer.Option(metavar="URL", help="URL of the gateway; by default the one that runs here.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address for direct calls and probes.")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port for direct calls and probes; 0 takes a free one.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda:0.")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(metavar="N", help="Calls at a time; by default what the model says.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option for the model; may be repeated.")
+    ] = None,
 ) -> None:
     """Load a model and take work for it."""
     given = {
@@ -26,5 +40,6 @@ def worker(
         "worker.port": port,
         "worker.device": device,
         "worker.slots": slots,
+        "worker.options": read_options(option),
     }
     raise typer.Exit(run_worker(target, given))

@@ -141,16 +141,20 @@ class CacheEntry:
         return self._descriptor
 
 
+def entries(cache: Path) -> list[CacheEntry]:
+    """Return every place in the cache, of complete weights and of those that are being fetched."""
+    return [CacheEntry(lock.with_suffix("")) for lock in cache.glob(f"*{LOCK}")]
+
+
 def clean(cache: Path, keep_bytes: int) -> int:
     """Remove the least recently used weights until at most `keep_bytes` are left; return how many bytes went.
 
     What is locked, because it is fetched or in use, stays in any case.
     """
-    entries = [CacheEntry(lock.with_suffix("")) for lock in cache.glob(f"*{LOCK}")]
-    sizes: Mapping[CacheEntry, int] = {entry: entry.size_bytes() for entry in entries}
+    sizes: Mapping[CacheEntry, int] = {entry: entry.size_bytes() for entry in entries(cache)}
     left = sum(sizes.values())
     removed = 0
-    for entry in sorted(entries, key=CacheEntry.last_used):
+    for entry in sorted(sizes, key=CacheEntry.last_used):
         if left - removed <= keep_bytes:
             break
         if sizes[entry] and entry.try_lock(alone=True):

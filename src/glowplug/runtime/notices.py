@@ -73,7 +73,15 @@ class Notices(Startable):
         self._parts = parts
         self._bell = Bell(parts.clock)
         self._pending: Notice | None = None
+        self._seen: tuple[object, ...] | None = None
+        self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    async def delivered(self) -> None:
+        """Wait until the backend knows how the board stands now; that may be long."""
+        while self._pending is not None or self._seen != occasion(self._parts.board.snapshot()):
+            self._moved.clear()
+            await self._moved.wait()
 
     async def _start(self) -> None:
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._send())]
@@ -83,13 +91,13 @@ class Notices(Startable):
             await cancel(task)
 
     async def _watch(self) -> None:
-        last: tuple[object, ...] | None = None
         async for snapshot in self._parts.board.watch():
-            now, seen = occasion(snapshot), last
-            last = now
+            now, seen = occasion(snapshot), self._seen
+            self._seen = now
             if now != seen:
                 self._pending = notice_of(snapshot, self._parts.identity, self._parts.clock.now().timestamp())
                 self._bell.ring()
+                self._moved.set()
 
     async def _send(self) -> None:
         failures = 0
@@ -103,6 +111,7 @@ class Notices(Startable):
             try:
                 await self._parts.post(notice.path, notice.body)
                 self._pending = None if self._pending is notice else self._pending
+                self._moved.set()
                 failures = 0
             except GlowplugError as error:
                 if failures == 0:

@@ -29,20 +29,24 @@ class WorkerPlan:
 
 
 def plan_workers(
-    targets: Sequence[str], environment: Mapping[str, str], additions: Mapping[str, str]
+    targets: Sequence[str],
+    environment: Mapping[str, str],
+    additions: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
 ) -> tuple[WorkerPlan, ...]:
     """Say how the workers for `targets` are run: this interpreter, `environment` without its tokens, and `additions`.
 
-    `additions` carry the gateway's URL and the *path* of the worker token.
+    `additions` carry the gateway's URL and the *path* of the worker token; `options` go to every model.
     """
     kept = {name: value for name, value in environment.items() if not _TOKENS.fullmatch(name)}
+    said = [word for name, value in (options or {}).items() for word in ("--option", f"{name}={value}")]
     seen: Counter[str] = Counter()
     plans = []
     for target in targets:
         slug = re.sub(r"[^A-Za-z0-9]+", "-", target).strip("-")[-60:] or "worker"
         seen[slug] += 1
         instance_id = f"{socket.gethostname()}-{slug}" + (f"-{seen[slug]}" if seen[slug] > 1 else "")
-        command = (sys.executable, "-m", "glowplug", "worker", target, "--supervised")
+        command = (sys.executable, "-m", "glowplug", "worker", target, "--supervised", *said)
         added = {**kept, **additions, "GLOWPLUG_WORKER_INSTANCE_ID": instance_id}
         plans.append(WorkerPlan(target=target, instance_id=instance_id, command=command, environment=added))
     return tuple(plans)

@@ -162,7 +162,9 @@ def test_servers_start_without_the_parser_for_people() -> None:
         ["up", "--host", "::1", "model.py"],
         ["gateway"],
         ["gateway", "--port", "77", "--host", "localhost"],
+        ["up", "model.py", "--option", "a=1", "--option", "b="],
         ["worker", "model.py"],
+        ["worker", "model.py", "--option", "a=-1"],
         ["worker", "--slots", "2", "model.py", "--gateway", "http://gate:1", "--port", "1"],
         ["worker", "model.py", "--device", "cuda:1", "--host", "::1"],
     ],
@@ -191,6 +193,8 @@ def test_the_short_way_leads_where_the_long_one_does(
         ["up", "model.py", "--port", "--reload"],
         ["up", "model.py", "--prot", "1"],
         ["up", "model.py", "--port=1"],
+        ["up", "model.py", "--option", "a"],
+        ["up", "model.py", "--option", "=a"],
         ["gateway", "model.py"],
         ["worker"],
         ["worker", "a.py", "b.py"],
@@ -220,6 +224,23 @@ def test_the_short_way_s_mistakes_are_one_line_too(glowplug: Command, words: lis
     done = glowplug(*words)
     assert done.code == 2
     assert said in done.error
+
+
+def test_options_are_for_the_models(glowplug: Command, assembly: Assembly, model: str) -> None:
+    glowplug("up", model, "--option", "seconds=3", "--option", "prompt=a=b, c")
+    glowplug("worker", model, "--option", "seconds=4")
+    up, worker = (settings.worker.options for _, settings, _ in assembly.asked)
+    assert up == {"seconds": "3", "prompt": "a=b, c"}
+    assert worker == {"seconds": "4"}
+
+
+@pytest.mark.parametrize("words", [["up", "model.py"], ["worker", "model.py"]])
+@pytest.mark.usefixtures("model")
+def test_an_option_without_a_value_is_refused(glowplug: Command, assembly: Assembly, words: list[str]) -> None:
+    done = glowplug(*words, "--option", "a=1", "--option", "seconds")
+    assert done.code == 2
+    assert "'seconds' is not name=value" in done.error
+    assert assembly.asked == []
 
 
 @contextmanager

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import socket
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -177,31 +175,28 @@ class TestClean:
         made.prepare()
         (made.scratch / "worker-1").mkdir()
         (made.scratch / "worker-1" / "rest.bin").write_bytes(b"x" * 1000)
-        (made.logs / "old.log").write_text("old")
-        (made.logs / "new.log").write_text("new")
-        long_ago = time.time() - 365 * 86_400
-        os.utime(made.logs / "old.log", (long_ago, long_ago))
         made.database.write_bytes(b"jobs")
-        (glowplug.folder / "cache" / "weights").mkdir(parents=True)
-        (glowplug.folder / "cache" / "weights" / "net").write_bytes(b"y" * 500)
+        weights = glowplug.folder / "cache" / "weights"
+        (weights / "net-1" / "files").mkdir(parents=True)
+        (weights / "net-1" / "files" / "net").write_bytes(b"y" * 500)
+        (weights / "net-1.lock").touch()
         return made
 
     def test_without_yes_it_only_shows(self, glowplug: Command, folder: DataFolder) -> None:
         done = glowplug("clean")
         assert "scratch: " in done.out
-        assert "1003 bytes can be freed; add --yes" in done.out
+        assert "1000 bytes can be freed; add --yes" in done.out
         assert (folder.scratch / "worker-1").exists()
 
-    def test_leftovers_and_old_logs_go_and_jobs_stay(self, glowplug: Command, folder: DataFolder) -> None:
-        assert glowplug("clean", "--yes", "--json").json["freed_bytes"] == 1003
+    def test_leftovers_go_and_jobs_stay(self, glowplug: Command, folder: DataFolder) -> None:
+        assert glowplug("clean", "--yes", "--json").json["freed_bytes"] == 1000
         assert list(folder.scratch.iterdir()) == []
-        assert [path.name for path in folder.logs.iterdir()] == ["new.log"]
         assert folder.database.exists()
-        assert (glowplug.folder / "cache" / "weights").exists()
+        assert (glowplug.folder / "cache" / "weights" / "net-1").exists()
 
     def test_fetched_weights_go_when_asked_for(self, glowplug: Command, folder: DataFolder) -> None:
         glowplug("clean", "--cache", "--yes")
-        assert list((glowplug.folder / "cache").iterdir()) == []
+        assert [path.name for path in (glowplug.folder / "cache" / "weights").iterdir()] == ["net-1.lock"]
         assert folder.database.exists()
 
     def test_everything_goes_when_asked_for(self, glowplug: Command, folder: DataFolder) -> None:
@@ -209,7 +204,7 @@ class TestClean:
         assert glowplug("clean", "--all", "--yes").code == 0
         left = sorted(path.name for path in folder.root.iterdir())
         assert not folder.database.exists()
-        assert set(left) <= {"lock", "scratch", "logs", "artifacts", "tokens"}
+        assert set(left) <= {"lock", "scratch", "artifacts", "tokens"}
 
     def test_a_running_gateway_keeps_its_things(self, glowplug: Command, folder: DataFolder) -> None:
         with GatewayLock(folder):
