@@ -286,12 +286,16 @@ class Desk(Link):
 
     # Ends of attempts that nobody hands in.
 
-    async def worker_died(self, instance_id: str) -> None:
-        """End everything that a worker held as crashed, at once: its process is known to be gone."""
-        await self._registry.leave(instance_id, "the worker's process ended")
+    async def worker_died(self, instance_id: str) -> bool:
+        """End everything that a worker held as crashed, at once: its process is known to be gone.
+
+        Returns whether it had been ready.
+        """
+        was_ready = await self._registry.leave(instance_id, "the worker's process ended")
         if instance_id in self._seats:
             self._seats[instance_id].dismiss()
         await self._settle_all(instance_id, OutcomeKind.CRASHED, "the worker's process ended")
+        return was_ready
 
     async def leases_expired(self, holds: Collection[Hold]) -> list[Settled]:
         """End attempts whose lease has run out."""

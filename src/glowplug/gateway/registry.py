@@ -196,13 +196,15 @@ class Registry(Startable):
             self._put(replace(entry.record, failed_probes=0), entry.picture, heard=entry.heard or remembered_right)
         )
 
-    async def leave(self, instance_id: str, error: str) -> None:
-        """Take a worker for gone, at once: its process is known to have ended."""
+    async def leave(self, instance_id: str, error: str) -> bool:
+        """Take a worker for gone, at once: its process is known to have ended. Returns whether it had been ready."""
         entry = self._entries.get(instance_id)
         if entry is None:
-            return
+            return False
+        was_ready = bool(entry.ready_models)
         entry.announced = False
         await self._told(self._put(replace(entry.record, status="offline", error=error), entry.picture, heard=False))
+        return was_ready
 
     async def age(self) -> None:
         """Make those offline that were not seen for too long, forget those long gone, and keep what was seen."""

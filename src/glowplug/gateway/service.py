@@ -66,9 +66,9 @@ class Gateway(Startable):
         self.feed.close()
         self.desk.close()
 
-    async def worker_died(self, instance_id: str) -> None:
-        """Take back, at once, all that a worker held whose process is known to have ended."""
-        await self.desk.worker_died(instance_id)
+    async def worker_died(self, instance_id: str) -> bool:
+        """Take back, at once, all that a worker held whose process has ended; return whether it had been ready."""
+        return await self.desk.worker_died(instance_id)
 
     def _duties(self, own: Component) -> list[Duty]:
         parts, pace = self.parts, self.policy.pace

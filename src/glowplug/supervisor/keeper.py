@@ -18,7 +18,8 @@ from glowplug.supervisor.process import Forward, WorkerProcess, to_stderr
 
 USAGE_EXIT = 2
 
-OnDeath = Callable[[str], Awaitable[None]]
+OnDeath = Callable[[str], Awaitable[bool]]
+"""Hears of a dead worker by its instance id; says whether it had been ready, so that its end was no failed start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +140,15 @@ class Keeper(Startable):
     async def _keep(self) -> None:
         while True:
             began = self._clock.monotonic()
-            exit_code = None
+            exit_code, was_ready = None, False
             if self._process is not None:
                 exit_code = await self._process.exited()
-                await self._bury(self._process)
+                was_ready = await self._bury(self._process)
             if self._again.is_set():
                 self._failures = 0
             else:
                 forgiven = self._clock.monotonic() - began >= self._policy.forgiven_after_seconds
-                self._failures = 1 if forgiven else self._failures + 1
+                self._failures = 0 if was_ready else 1 if forgiven else self._failures + 1
                 await self._wait_to_restart(exit_code)
             self._again.clear()
             await self._spawn()
@@ -158,19 +159,20 @@ class Keeper(Startable):
         except OSError as error:
             self._forward(self.plan, f"the worker cannot be started: {error}")
 
-    async def _bury(self, process: WorkerProcess) -> None:
+    async def _bury(self, process: WorkerProcess) -> bool:
         self._process = None
         try:
-            await self._on_death(self.plan.instance_id)
+            return await self._on_death(self.plan.instance_id)
         except GlowplugError as error:
             # What it held is then freed by its leases' end, only later.
             emit("store.failed", error=str(error))
+            return False
         finally:
             await process.close()
 
     async def _wait_to_restart(self, exit_code: int | None) -> None:
         self.given_up = exit_code == USAGE_EXIT
-        delay = None if self.given_up else self._policy.backoff.delay_seconds(self._failures)
+        delay = None if self.given_up else self._delay_seconds()
         emit("worker.exited", worker=self.plan.instance_id, exit=exit_code, restart_in_seconds=delay)
         waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._again.wait())]
         if delay is not None:
@@ -181,6 +183,9 @@ class Keeper(Startable):
             for wait in waits:
                 await cancel(wait)
         self.given_up = False
+
+    def _delay_seconds(self) -> float:
+        return self._policy.backoff.delay_seconds(self._failures) if self._failures else 0.0
 
 
 async def _slept(clock: Clock, seconds: float) -> None:

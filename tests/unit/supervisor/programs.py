@@ -63,9 +63,10 @@ class Crew:
         self.lines.append(f"{which.instance_id}: {line}")
         self.changed.set()
 
-    async def died(self, instance_id: str) -> None:
+    async def died(self, instance_id: str) -> bool:
         self.deaths.append(instance_id)
         self.changed.set()
+        return False
 
     def heard(self, spec: EventSpec, fields: dict[str, Any]) -> None:
         if spec.name == "worker.exited":

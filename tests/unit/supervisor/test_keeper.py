@@ -58,12 +58,12 @@ async def test_a_worker_that_dies_is_reported_and_started_again() -> None:
 async def test_the_death_is_told_before_the_next_life_begins() -> None:
     order: list[str] = []
 
-    def slow(made: Crew) -> Callable[[str], Awaitable[None]]:
-        async def died(instance_id: str) -> None:
+    def slow(made: Crew) -> Callable[[str], Awaitable[bool]]:
+        async def died(instance_id: str) -> bool:
             order.append(f"died {made.said('w1: up')}")
             await asyncio.sleep(0.05)
             order.append(f"settled {made.said('w1: up')}")
-            await made.died(instance_id)
+            return await made.died(instance_id)
 
         return died
 
@@ -75,8 +75,8 @@ async def test_the_death_is_told_before_the_next_life_begins() -> None:
 
 
 async def test_a_death_that_cannot_be_told_does_not_end_the_care() -> None:
-    def failing(made: Crew) -> Callable[[str], Awaitable[None]]:
-        async def died(instance_id: str) -> None:
+    def failing(made: Crew) -> Callable[[str], Awaitable[bool]]:
+        async def died(instance_id: str) -> bool:
             await made.died(instance_id)
             raise Unreachable("the store is away")
 
@@ -86,6 +86,22 @@ async def test_a_death_that_cannot_be_told_does_not_end_the_care() -> None:
         await made.until(lambda: made.said("w1: up"))
         os.kill(made.supervisor.pids["w1"], signal.SIGKILL)
         await made.until(lambda: made.said("w1: up") == 2)
+
+
+async def test_a_worker_that_was_ready_is_started_again_without_a_wait_however_often_it_is_killed() -> None:
+    def ready_before(made: Crew) -> Callable[[str], Awaitable[bool]]:
+        async def died(instance_id: str) -> bool:
+            return not await made.died(instance_id)
+
+        return died
+
+    backoff = Backoff(base_seconds=3600.0, cap_seconds=3600.0, random=lambda: 1.0)
+    async with crew(plan(STAYS), on_death=ready_before, backoff=backoff) as made:
+        for number in (1, 2, 3):
+            await made.until(lambda number=number: made.said("w1: up") == number)
+            os.kill(made.supervisor.pids["w1"], signal.SIGKILL)
+        await made.until(lambda: made.said("w1: up") == 4)
+        assert [exit["restart_in_seconds"] for exit in made.exits] == [0.0] * 3
 
 
 async def test_a_worker_that_keeps_dying_is_started_less_and_less_often() -> None:
