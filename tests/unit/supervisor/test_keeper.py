@@ -101,7 +101,7 @@ async def test_a_worker_that_was_ready_is_started_again_without_a_wait_however_o
             await made.until(lambda number=number: made.said("w1: up") == number)
             os.kill(made.supervisor.pids["w1"], signal.SIGKILL)
         await made.until(lambda: made.said("w1: up") == 4)
-        assert [exit["restart_in_seconds"] for exit in made.exits] == [0.0] * 3
+        assert [said["restart_in_seconds"] for said in made.exits] == [0.0] * 3
 
 
 async def test_a_worker_that_keeps_dying_is_started_less_and_less_often() -> None:
