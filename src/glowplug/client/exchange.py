@@ -147,7 +147,9 @@ class Exchange:
             source = EventSource(answer)
             with _translated(answer.request):
                 async for event in source.aiter_sse():
-                    yield event.event, event.data
+                    # The parser makes an event without data of each heartbeat that follows an `id`.
+                    if event.data:
+                        yield event.event, event.data
 
     async def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """Yield the body of a streamed answer in pieces."""

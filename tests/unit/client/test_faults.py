@@ -84,7 +84,7 @@ def events(*seqs: int, end: str = "") -> httpx.Response:
     if end:
         last = {"seq": max(seqs, default=0) + 1, "type": end, "at": "2026-01-01T00:00:00Z", "data": {}}
         lines.append(f"data: {json.dumps(last)}")
-    text = ": heartbeat\n\n" + "".join(f"{line}\n\n" for line in lines)
+    text = ": heartbeat\n\n" + "".join(f"{line}\n\n: heartbeat\n\n" for line in lines)
     return httpx.Response(200, text=text, headers={"content-type": "text/event-stream"})
 
 
@@ -227,6 +227,10 @@ class TestStreams:
     async def test_a_gateway_that_leaves_is_waited_for(self) -> None:
         script = Script(events(1), ok(JOB), events(2, end="completed"), ok(DONE))
         async with asyncio.timeout(LIMIT_SECONDS), client(script) as made:
+            assert [event.seq async for event in made.subscribe("j1")] == [1, 2, 3]
+
+    async def test_a_heartbeat_between_two_events_is_no_event(self) -> None:
+        async with client(Script(events(1, 2, end="completed"), ok(DONE))) as made:
             assert [event.seq async for event in made.subscribe("j1")] == [1, 2, 3]
 
     async def test_nothing_more_is_an_empty_stream(self) -> None:
