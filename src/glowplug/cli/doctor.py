@@ -11,7 +11,10 @@ NOT_READY = 3
 
 
 def doctor(json: Json = False) -> None:
-    """Check folders, disk, port, tokens, database and extras. Exits with 3 if something stops Glowplug."""
+    """Check this machine and say what to mend.
+
+    Folders, disk, port, tokens, database and extras. Exits with 3 if something stops Glowplug.
+    """
     from glowplug.doctor import examine
 
     findings = examine(load_settings())

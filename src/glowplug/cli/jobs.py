@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
     from glowplug.client import JobView
 
-app = typer.Typer(help="Look at jobs, cancel them, send them again.", no_args_is_help=True, rich_markup_mode=None)
-JobId = Annotated[str, typer.Argument(help="The job's id.")]
+app = typer.Typer(help="Look at jobs, cancel and retry them.", no_args_is_help=True, rich_markup_mode=None)
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 
 @app.command("ls")
 def list_jobs(
-    state: Annotated[str | None, typer.Option(help="queued, running, completed, failed or canceled.")] = None,
-    task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="queued, running, completed, failed or canceled.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="TASK", help="Only jobs of this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="How many at most, up to 200.")] = 20,
     json: Json = False,
 ) -> None:
     """List jobs, newest first."""

@@ -11,7 +11,9 @@ from glowplug.cli.session import open_client
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="Show this model's tasks and their parameters.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Show this model's tasks and their parameters.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the models, or show what one can do."""

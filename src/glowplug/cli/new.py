@@ -12,8 +12,8 @@ from glowplug.cli.output import Json, say, say_json
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="What to call the model.")],
-    folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path(),
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call the model.")],
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write it.")] = Path(),
     json: Json = False,
 ) -> None:
     """Write a first model that runs as it is."""

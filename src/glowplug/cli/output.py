@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
@@ -12,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+SAY_AGAIN_SECONDS = 10.0
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
@@ -78,16 +80,17 @@ class _Silent:
 
 
 class _Lines:
-    """A line when the words change, and at each tenth part of the way."""
+    """A line when the words change, at each tenth part of the way, and now and then while only counters move."""
 
     def __init__(self) -> None:
         self._said: dict[str, tuple[int, str]] = {}
+        self._at: dict[str, float] = {}
 
     def show(self, name: str, percent: float | None, words: str) -> None:
         subject = words.partition(",")[0]
         mark = (int((percent or 0) // 10), subject)
-        if self._said.get(name) != mark:
-            self._said[name] = mark
+        if self._said.get(name) != mark or monotonic() - self._at[name] >= SAY_AGAIN_SECONDS:
+            self._said[name], self._at[name] = mark, monotonic()
             note(f"{name}: {'' if percent is None else f'{percent:.0f} % '}{words}".rstrip())
 
 

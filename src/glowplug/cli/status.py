@@ -8,6 +8,7 @@ import typer
 
 from glowplug.cli.output import Json, Meter, meter, say, say_json, say_table
 from glowplug.cli.session import open_client
+from glowplug.cli.waiting import wait_until_ready
 
 if TYPE_CHECKING:
     from glowplug.client import ReadyView
@@ -17,16 +18,19 @@ MANY_JOBS = 200
 
 
 def status(
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the loading; return when all is ready.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Give up waiting after this many seconds.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up waiting after this time.")] = None,
     json: Json = False,
 ) -> None:
-    """Show the models, how far those are that load, and the queue. Exits with 3 while something is not ready."""
+    """Show the models, their loads and the queue.
+
+    Exits with 3 while something is not ready, so that scripts can ask.
+    """
     with open_client() as client:
         if wait:
             with meter(quiet=json) as shown:
-                client.wait_until_ready(model, timeout=timeout, on_change=lambda seen: _show(shown, seen, model))
+                wait_until_ready(client, model, timeout, shown, lambda seen: _show(shown, seen, model))
         view = client.readiness()
         services = {name: one for name, one in view.services.items() if model in (None, name)}
         ready = view.ready if model is None else bool(services.get(model, {}).get("ready"))

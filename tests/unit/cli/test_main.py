@@ -62,7 +62,7 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (["upp"], "upp"),
         (["jobs", "list"], "list"),
-        (["run"], "task"),
+        (["run"], "TASK"),
         (["jobs", "ls", "--limit", "0"], "limit"),
         (["jobs", "ls", "--limt", "3"], "--limt"),
         (["gateway", "--port", "many"], "--port"),

@@ -128,3 +128,15 @@ def test_on_a_real_terminal_a_run_draws_and_ends_well(glowplug: Command, play: P
     assert b"\x1b[" in seen
     assert b"completed" in seen
     assert b"5" in seen.splitlines()[-1]
+
+
+def test_in_a_pipe_a_long_silence_is_broken_while_only_counters_move(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(output, "monotonic", lambda: now[0])
+    with output.meter() as shown:
+        for second in range(25):
+            now[0] = float(second)
+            shown.show("digits", 3.0, f"Importing libraries, about {60 - second} s left")
+    assert len(capsys.readouterr().err.splitlines()) == 3

@@ -41,7 +41,7 @@ def shown(kind: str, **data: Any) -> list[tuple[float | None, str]]:
             "progress",
             {"percent": 50.0, "preview": "artifact:jobs/1/p.png"},
             50.0,
-            "running  preview artifact:jobs/1/p.png",
+            "running",
         ),
         ("metrics", {"epoch": 2, "loss": 0.25, "name": "x"}, None, "epoch 2, loss 0.25"),
         ("metrics", {"values": {"loss": 1e-9}}, None, "loss 1e-09"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,13 @@ pytestmark = pytest.mark.usefixtures("play")
 def test_the_result_is_on_standard_output_and_the_rest_beside(glowplug: Command) -> None:
     done = glowplug("run", "play.echo", "text=ab", "times=2")
     assert done.code == 0
-    assert done.out == '"abab"\n'
+    assert done.out == "abab\n"
     assert done.err.startswith("job ")
     assert "play.echo: 100 % completed" in done.err
 
 
 def test_words_become_what_the_task_takes(glowplug: Command) -> None:
-    assert glowplug("run", "play.echo", "text=7", "loud=yes").out == '"7"\n'
+    assert glowplug("run", "play.echo", "text=7", "loud=yes").out == "7\n"
 
 
 def test_json_is_one_document_and_nothing_else(glowplug: Command) -> None:
@@ -41,7 +40,7 @@ def test_progress_is_plain_lines_when_nobody_looks(glowplug: Command) -> None:
 
 def test_files_are_saved_and_named(glowplug: Command, tmp_path: Path) -> None:
     done = glowplug("run", "play.picture", "count=2", "--out", tmp_path / "pictures")
-    _, first, second = done.out.splitlines()
+    first, second = done.out.splitlines()
     assert [Path(first).name, Path(second).name] == ["picture-0.png", "picture-1.png"]
     assert Path(first).read_bytes() == PICTURE
 
@@ -72,7 +71,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(glowplug: Command) -> None:
 
 def test_a_task_without_parameters_needs_no_words(glowplug: Command, play: Play) -> None:
     play.release()
-    assert glowplug("run", "play.hold").out == '"released"\n'
+    assert glowplug("run", "play.hold").out == "released\n"
 
 
 @pytest.mark.parametrize(
@@ -116,5 +115,14 @@ def test_async_prints_the_job_and_waits_for_nothing(glowplug: Command, play: Pla
     assert said["task"] == "play.hold"
 
 
-def test_a_result_that_is_no_text_is_json(glowplug: Command) -> None:
-    assert json.loads(glowplug("run", "play.picture").out.splitlines()[0])[0].startswith("artifact:jobs/")
+def test_a_result_for_programs_has_references_and_paths(glowplug: Command) -> None:
+    said = glowplug("run", "play.picture", "--json").json
+    assert said["result"][0].startswith("artifact:jobs/")
+    assert Path(said["files"][0]).name == "picture-0.png"
+
+
+def test_a_job_for_a_model_that_is_not_ready_says_what_it_waits_for(glowplug: Command, play: Play) -> None:
+    play.broken()
+    done = glowplug("run", "play.echo", "text=a", "--timeout", "0.2")
+    assert done.code == 3
+    assert "play is not ready (no weights)" in done.err

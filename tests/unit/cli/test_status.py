@@ -105,7 +105,10 @@ def test_a_gateway_that_is_not_up_yet_is_waited_for(glowplug: Command, tmp_path:
     with playing(tmp_path / "gateway") as play, GatewayLock(folder) as lock:
         play.ready()
         threading.Timer(0.3, lock.announce, [play.url]).start()
-        assert glowplug("status", "--wait", "--timeout", "20").code == 0
+        done = glowplug("status", "--wait", "--timeout", "20")
+    assert done.code == 0
+    assert done.err.startswith("gateway: waiting, no gateway runs on the data folder")
+    assert "gateway: 100 % answers\n" in done.err
 
 
 def test_one_model_is_asked_for_by_name(glowplug: Command, play: Play) -> None:
