@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from glowplug.assembly.bounded_http import BoundedHttp
 from glowplug.boot import Application
 from glowplug.lifecycle import Startable, cancel
 
@@ -31,6 +32,7 @@ class HttpServer(Startable):
         self._listener = listener
         config = uvicorn.Config(
             application,
+            http=BoundedHttp,
             lifespan="off",
             log_config=None,
             access_log=False,

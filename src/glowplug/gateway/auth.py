@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
+import re
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +17,7 @@ ARTIFACTS = "/v1/artifacts/"
 WEBSOCKET = "WEBSOCKET"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(?:(?P<name>[\w.-]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::\d{1,5})?", re.ASCII)
 # Readiness is for everybody: load balancers and waiting pages have no token.
 OPEN_PATHS = frozenset(
     {
@@ -73,7 +74,8 @@ def same(given: str, expected: str) -> bool:
 
 
 def _check_host(access: Access, headers: Headers) -> None:
-    host = _host_name(headers.get("host", ""))
+    hosts = headers.getlist("host")
+    host = _host_name(hosts[0]) if len(hosts) == 1 else ""
     if host not in LOOPBACK_HOSTS and host not in access.allowed_hosts:
         raise Forbidden(f"the host name {host[:80]!r} is not allowed here; add it to the allowed hosts")
 
@@ -112,10 +114,8 @@ def _check_media_type(method: str, path: str, headers: Headers) -> None:
 
 
 def _host_name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return (match["name"] or match["ipv6"]).lower() if match else ""
 
 
 class Guard:

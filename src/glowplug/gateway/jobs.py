@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from glowplug.artifact import references
 from glowplug.clock import Clock
@@ -24,6 +25,7 @@ from glowplug.store import Depth, Store, Submission
 RUNS_REMEMBERED = 50
 RUNS_TO_EARN = 3
 LONGEST_KEY = 200
+LONGEST_WEBHOOK = 2000
 DEPTHS_KEPT_SECONDS = 1.0
 
 
@@ -206,8 +208,19 @@ def _once_loaded(model: ComponentSnapshot, position: int, usual: float | None) -
 
 
 def _check_webhook(webhook: str | None) -> None:
-    if webhook is not None and not webhook.startswith(("http://", "https://")):
+    if webhook is not None and not _is_address(webhook):
         raise InvalidInput("webhook takes an http or https address", fields=[{"path": "webhook"}])
+
+
+def _is_address(url: str) -> bool:
+    # Python's parser drops line breaks and reads past spaces; whoever sends to the address later may not.
+    if len(url) > LONGEST_WEBHOOK or not url.isascii() or any(letter <= " " or letter == "\x7f" for letter in url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_time(run_at: datetime | None) -> None:

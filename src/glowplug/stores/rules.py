@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 import msgspec
@@ -23,15 +23,15 @@ def checked(request: JobRequest) -> JobRequest:
     """Return a request that reads back as it was said, cut loose from the caller's own objects.
 
     Raises:
-        InvalidInput: a value is not plain JSON, a text is not Unicode, a time has no zone, or the priority is out of
-            range.
+        InvalidInput: a value is not plain JSON, a text is not Unicode, a time has no zone or lies beyond the calendar,
+            or the priority is out of range.
     """
     for name in _TEXTS:
         _check_text(name, getattr(request, name))
     if abs(request.priority) >= _PRIORITY_LIMIT:
         raise InvalidInput(f"priority {request.priority} is out of range", fields=["priority"])
-    if request.run_at is not None and request.run_at.utcoffset() is None:
-        raise InvalidInput("run_at needs a time zone, such as a final Z", fields=["run_at"])
+    if request.run_at is not None:
+        _check_moment(request.run_at)
     return replace(request, input=_plain("input", request.input), metadata=_plain("metadata", request.metadata))
 
 
@@ -40,6 +40,16 @@ def _check_text(name: str, value: str | None) -> None:
         (value or "").encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"{name} is not Unicode text: {error.reason}", fields=[name]) from error
+
+
+def _check_moment(at: datetime) -> None:
+    if at.utcoffset() is None:
+        raise InvalidInput("run_at needs a time zone, such as a final Z", fields=["run_at"])
+    try:
+        at.astimezone(UTC)
+    except OverflowError as error:
+        # Its row could be written, and then neither it nor a page or a claim with it could ever be read again.
+        raise InvalidInput("run_at is no time between the years 1 and 9999 in UTC", fields=["run_at"]) from error
 
 
 def _plain(name: str, value: Any) -> Any:

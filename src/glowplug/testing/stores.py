@@ -115,6 +115,15 @@ class StoreSuite(LeaseSuite):
         with pytest.raises(InvalidInput):
             await queue(store, run_at=datetime(2026, 1, 1))  # noqa: DTZ001
 
+    @pytest.mark.parametrize(("year", "hours"), [(1, 14), (9999, -14)])
+    async def test_a_time_beyond_the_calendar_is_refused_and_nothing_is_queued(
+        self, store: Store, year: int, hours: int
+    ) -> None:
+        last_day = datetime(year, 12 if hours < 0 else 1, 31 if hours < 0 else 1, 12, tzinfo=UTC)
+        with pytest.raises(InvalidInput):
+            await queue(store, run_at=last_day.replace(tzinfo=timezone(timedelta(hours=hours))))
+        assert (await store.jobs(JobFilter())).jobs == ()
+
     async def test_a_time_in_another_zone_is_the_same_moment(self, store: Store, clock: ManualClock) -> None:
         there = clock.now().astimezone(timezone(timedelta(hours=5, minutes=30)))
         job = await queue(store, run_at=there)

@@ -81,6 +81,26 @@ class TestHosts:
         with pytest.raises(Forbidden):
             ask(LOCAL, "GET", "/livez", host=host)
 
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "evil.example@localhost",
+            "localhost/evil.example",
+            "localhost#x",
+            "localhost:1:2",
+            "127.0.0.1\tx",
+            "local host",
+        ],
+    )
+    def test_a_name_with_something_around_it_is_not_read_kindly(self, host: str) -> None:
+        with pytest.raises(Forbidden):
+            ask(LOCAL, "GET", "/v1/jobs", host=host)
+
+    def test_two_names_are_none(self) -> None:
+        twice = Headers(raw=[(b"host", b"localhost"), (b"host", b"evil.example")])
+        with pytest.raises(Forbidden):
+            allow(LOCAL, "GET", "/v1/jobs", twice)
+
     def test_names_can_be_added(self) -> None:
         access = Access(worker_token="w", allowed_hosts=("studio.test",))
         ask(access, "GET", "/v1/jobs", host="studio.test:8000")

@@ -161,11 +161,40 @@ class TestRefusals:
         assert status == 422
         assert "time zone" in problem["detail"]
 
-    @pytest.mark.parametrize("webhook", ["ftp://x", "javascript:alert(1)", "example.com", ""])
+    @pytest.mark.parametrize(
+        "webhook",
+        [
+            "ftp://x",
+            "javascript:alert(1)",
+            "example.com",
+            "",
+            "http://",
+            "https:///path",
+            "http://[::1",
+            "http://host:99999/",
+            "http://host:0/",
+            "http://host/\r\nX-Evil: 1",
+            "http://host /",
+            "http://b\u00fccher.example/",
+            "https://host/" + "a" * 2000,
+        ],
+    )
     async def test_a_webhook_that_is_no_address(self, home: House, webhook: str) -> None:
         await home.ready_worker()
         status, problem = await refused(home, SAY | {"webhook": webhook})
         assert (status, problem["fields"]) == (422, [{"path": "webhook"}])
+
+    @pytest.mark.parametrize("webhook", ["http://localhost:9/hook?id=1", "https://[::1]/", "HTTPS://host.example"])
+    async def test_a_webhook_that_is_one_is_kept(self, home: House, webhook: str) -> None:
+        await home.ready_worker()
+        answer = await home.client.post("/v1/jobs", json=SAY | {"webhook": webhook})
+        assert answer.status_code == 202
+
+    @pytest.mark.parametrize("run_at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+    async def test_a_time_beyond_the_calendar(self, home: House, run_at: str) -> None:
+        await home.ready_worker()
+        status, problem = await refused(home, SAY | {"run_at": run_at})
+        assert (status, problem["fields"]) == (422, ["run_at"])
 
     async def test_an_input_that_is_too_large(self, tmp_path: Path) -> None:
         async with house(tmp_path, chosen=policy(limits=Limits(input_bytes=1000))) as home:
@@ -318,7 +347,15 @@ class TestListing:
         assert await self.ids(home, task="echo.other") == []
 
     @pytest.mark.parametrize(
-        "query", [{"state": "sleeping"}, {"limit": "0"}, {"limit": "many"}, {"limit": "100000"}, {"cursor": "x"}]
+        "query",
+        [
+            {"state": "sleeping"},
+            {"limit": "0"},
+            {"limit": "many"},
+            {"limit": "100000"},
+            {"limit": "9" * 5000},
+            {"cursor": "x"},
+        ],
     )
     async def test_a_wrong_filter_is_refused(self, home: House, query: dict[str, str]) -> None:
         response = await home.client.get("/v1/jobs", params=query)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 from glowplug.errors import IdempotencyMismatch, InvalidInput, NotFound
 from glowplug.job import Job, JobRequest, JobState, Outcome, OutcomeKind, claimed, submitted
 from glowplug.store import Hold, Settled, Settlement
+from glowplug.stores.moments import micros, moment
 from glowplug.stores.rules import checked, cursor_after, found, is_held, parse_cursor, resubmitted, settle
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = JobRequest(task="m.t", input={"a": 1}, key="k")
+
+
+def year_end(year: int, hours: int) -> datetime:
+    """Return the first moment of year 1, or the last of 9999, `hours` east of Greenwich."""
+    zone = timezone(timedelta(hours=hours))
+    return datetime(1, 1, 1, tzinfo=zone) if year == 1 else datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=zone)
 
 
 def running() -> Job:
@@ -41,6 +48,20 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     value["self"] = value
     with pytest.raises(InvalidInput):
         checked(replace(REQUEST, input=value))
+
+
+@pytest.mark.parametrize(("year", "hours"), [(1, 14), (9999, -14)])
+def test_a_time_beyond_the_calendar_is_refused_because_its_row_could_not_be_read(year: int, hours: int) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        checked(replace(REQUEST, run_at=year_end(year, hours)))
+    assert caught.value.data == {"fields": ["run_at"]}
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_the_first_and_the_last_moment_can_be_written_and_read(year: int) -> None:
+    at = checked(replace(REQUEST, run_at=year_end(year, 0))).run_at
+    assert at is not None
+    assert moment(micros(at)) == at
 
 
 def test_very_large_numbers_are_kept() -> None:

@@ -19,6 +19,7 @@ from glowplug.store import JobFilter
 
 KEY_HEADER = "idempotency-key"
 ENVELOPE_BYTES = 64 * 1024
+LONGEST_NUMBER = 9
 _submit = msgspec.json.Decoder(Submit)
 
 
@@ -88,6 +89,6 @@ def _state(word: str) -> JobState:
 
 def _limit(request: Request, most: int) -> int:
     value: Any = request.query_params.get("limit", "50")
-    if not value.isdecimal() or not 0 < int(value) <= most:
+    if not value.isdecimal() or len(value) > LONGEST_NUMBER or not 0 < int(value) <= most:
         raise InvalidInput(f"limit takes a number from 1 to {most}", fields=[{"path": "limit"}])
     return int(value)
