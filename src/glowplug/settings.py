@@ -129,7 +129,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def store_url(self) -> str:
         """Return the URL of the store."""
-        return self.store or f"sqlite:///{self.data / 'glowplug.db'}"
+        # The only sign that means something in such a URL.
+        return self.store or f"sqlite:///{self.data / 'glowplug.db'}".replace("%", "%25")
 
     @property
     def artifacts_url(self) -> str:

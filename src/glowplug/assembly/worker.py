@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from glowplug.assembly.worker_interior import WorkerInterior
 
 FAILED = 1
+TOKEN_FIX = "point GLOWPLUG_WORKER_TOKEN_FILE at the gateway's tokens/worker"
 
 
 async def serve_worker(settings: Settings, target: str) -> int:
@@ -109,11 +110,12 @@ def worker_token(settings: Settings) -> str:
         return settings.worker.token.reveal()
     path = DataFolder(settings.data).worker_token
     try:
-        return path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise SettingsError(
-            f"no worker token: there is no {path}; point GLOWPLUG_WORKER_TOKEN_FILE at the gateway's tokens/worker"
-        ) from error
+        raise SettingsError(f"no worker token: {path}: {error.strerror}; {TOKEN_FIX}") from error
+    if not token:
+        raise SettingsError(f"no worker token: {path} is empty; {TOKEN_FIX}")
+    return token
 
 
 def guessed_name(target: str) -> str:
