@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from glowplug.assembly.worker_interior import WorkerInterior
 
 FAILED = 1
-TOKEN_FIX = "point GLOWPLUG_WORKER_TOKEN_FILE at the gateway's tokens/worker"
+WHERE_TO_FIND_IT = "point GLOWPLUG_WORKER_TOKEN_FILE at the gateway's tokens/worker"
 
 
 async def serve_worker(settings: Settings, target: str) -> int:
@@ -112,9 +112,9 @@ def worker_token(settings: Settings) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise SettingsError(f"no worker token: {path}: {error.strerror}; {TOKEN_FIX}") from error
+        raise SettingsError(f"no worker token: {path}: {error.strerror}; {WHERE_TO_FIND_IT}") from error
     if not token:
-        raise SettingsError(f"no worker token: {path} is empty; {TOKEN_FIX}")
+        raise SettingsError(f"no worker token: {path} is empty; {WHERE_TO_FIND_IT}")
     return token
 
 
