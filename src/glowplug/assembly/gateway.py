@@ -15,7 +15,7 @@ from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder, GatewayLock
 from glowplug.settings import Settings
-from glowplug.supervisor import Supervisor, SupervisorPolicy, plan_workers
+from glowplug.supervisor import Supervisor, SupervisorPolicy, WorkerPlan, guessed_name, plan_workers
 
 if TYPE_CHECKING:
     import socket
@@ -65,14 +65,16 @@ class GatewayProcess:
         self._telemetry.install()
         self._gateway: Gateway | None = None
         self._supervisor: Supervisor | None = None
+        self._plans: tuple[WorkerPlan, ...] = ()
 
     @asynccontextmanager
     async def supervising(self, targets: Sequence[str]) -> AsyncIterator[None]:
         """Keep a worker for each target alive while the block runs."""
         log_format = "logfmt" if self._settings.log.format == "pretty" else self._settings.log.format
         additions = self._settings.for_workers(self._settings.gateway_url, self._folder.worker_token, log_format)
+        self._plans = plan_workers(targets, os.environ, additions, self._settings.worker.options)
         self._supervisor = Supervisor(
-            plan_workers(targets, os.environ, additions, self._settings.worker.options),
+            self._plans,
             self._worker_died,
             clock=self._clock,
             policy=SupervisorPolicy(reload=self._settings.worker.reload),
@@ -96,6 +98,8 @@ class GatewayProcess:
             rooms = await asyncio.to_thread(interior, self._settings, self._clock, self._worker_token, self._telemetry)
             await rooms.start()
         self._gateway = rooms.gateway
+        for plan in self._plans:
+            rooms.gateway.expect(plan.instance_id, guessed_name(plan.target))
         self._doorman.open(rooms.application)
         try:
             yield

@@ -22,6 +22,7 @@ from glowplug.process.host import Host, HostSpec
 from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
 from glowplug.settings import Settings
+from glowplug.supervisor.plan import guessed_name
 from glowplug.telemetry import BoardEvents, component_readings
 
 if TYPE_CHECKING:
@@ -116,12 +117,6 @@ def worker_token(settings: Settings) -> str:
     if not token:
         raise SettingsError(f"no worker token: {path} is empty; {WHERE_TO_FIND_IT}")
     return token
-
-
-def guessed_name(target: str) -> str:
-    """Return what to call a model of which nothing but its target is known yet."""
-    place, _, name = target.partition(":")
-    return (name or place_name(place)).lower()
 
 
 def place_name(place: str) -> str:

@@ -147,6 +147,17 @@ class Registry(Startable):
         await self._told(entry)
         return fresh
 
+    def expect(self, instance_id: str, model: str) -> None:
+        """Count on a worker that has been started and will announce itself: until then its model is loading.
+
+        Without this the whole would be called ready while a slower worker has not said a word.
+        """
+        if instance_id in self._entries and self._entries[instance_id].announced:
+            return
+        record = WorkerRecord(instance_id=instance_id, last_seen=self._clock.now(), model_name=model)
+        self._put(record, None).seen = self._clock.monotonic()
+        self._changed(instance_id)
+
     async def noticed(self, record: WorkerRecord) -> None:
         """Take in a ready or error notice, also of a service that has no link; what it leaves out stays."""
         _check_name(record.instance_id)

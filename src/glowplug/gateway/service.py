@@ -66,6 +66,10 @@ class Gateway(Startable):
         self.feed.close()
         self.desk.close()
 
+    def expect(self, instance_id: str, model: str) -> None:
+        """Show a model as loading whose worker has been started and has not announced itself yet."""
+        self.registry.expect(instance_id, model)
+
     async def worker_died(self, instance_id: str) -> bool:
         """Take back, at once, all that a worker held whose process has ended; return whether it had been ready."""
         return await self.desk.worker_died(instance_id)

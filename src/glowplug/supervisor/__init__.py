@@ -2,7 +2,7 @@
 
 from glowplug.supervisor.following import follow_supervisor
 from glowplug.supervisor.keeper import Supervisor, SupervisorPolicy
-from glowplug.supervisor.plan import WorkerPlan, check_target, plan_workers
+from glowplug.supervisor.plan import WorkerPlan, check_target, guessed_name, plan_workers
 from glowplug.supervisor.process import to_stderr
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "WorkerPlan",
     "check_target",
     "follow_supervisor",
+    "guessed_name",
     "plan_workers",
     "to_stderr",
 ]

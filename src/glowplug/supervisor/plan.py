@@ -52,6 +52,12 @@ def plan_workers(
     return tuple(plans)
 
 
+def guessed_name(target: str) -> str:
+    """Return what to call a model of which nothing but its target is known yet."""
+    place, _, name = target.partition(":")
+    return (name or Path(place).stem.rpartition(".")[2] or place).lower()
+
+
 def check_target(target: str) -> None:
     """Raise `SettingsError` for a target that can be seen to be absent without importing it."""
     path = _file_part(target)

@@ -490,3 +490,14 @@ async def test_two_announcements_at_once_leave_the_newer_one(office: Office) -> 
     await settle()
     await asyncio.gather(first, second)
     assert office.status() == "ready"
+
+
+async def test_an_expected_worker_holds_the_whole_back_until_it_has_announced_itself(office: Office) -> None:
+    office.registry.expect("w2", "tortoise")
+    await office.register()
+    assert not office.registry.board.snapshot().ready
+    assert office.registry.board.snapshot().services()["tortoise"]["status"] == "loading"
+    await office.register(instance_id="w2")
+    assert office.registry.board.snapshot().ready
+    office.registry.expect("w2", "tortoise")
+    assert office.registry.board.snapshot().ready, "who has announced itself is not waited for again"
