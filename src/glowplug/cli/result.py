@@ -11,13 +11,14 @@ LONGEST_LIST = 12
 def result_lines(output: Any, saved: Mapping[str, str]) -> list[str]:
     """Return the lines; `saved` maps the references of files to their paths.
 
-    A text stands as it is, an object has a line for each of its names, and what is deeper than that is JSON. A file
+    A text stands as it is, an object has a line for each name that has a value, and what is deeper than that is JSON. A file
     that the output does not mention comes last.
     """
     named = _with_paths(output, saved)
     if isinstance(named, dict) and named:
         width = max(map(len, named))
-        lines = [line for key, value in named.items() for line in _labelled(key.ljust(width), _texts(value))]
+        said = [(key, value) for key, value in named.items() if value is not None]
+        lines = [line for key, value in said for line in _labelled(key.ljust(width), _texts(value))]
     else:
         lines = [] if named is None else _texts(named)
     told = set(_leaves(named))

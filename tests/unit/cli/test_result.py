@@ -26,6 +26,7 @@ SAVED = {ONE: "out/one.png", TWO: "out/two.png"}
         ({}, ["{}"]),
         (["a", "b"], ["a", "b"]),
         ({"label": "7", "seed": 3}, ["label  7", "seed   3"]),
+        ({"label": "7", "sheet": None}, ["label  7"]),
         ({"deep": {"a": [1]}}, ['deep  {"a":[1]}']),
     ],
 )
