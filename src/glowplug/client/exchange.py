@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,15 +141,15 @@ class Exchange:
         """Yield type and data of the server's events, from one connection; none if it says that there are none."""
         silence = ask.timeout_seconds or STREAM_SILENCE_SECONDS
         ask = replace(ask, headers={**ask.headers, "Accept": "text/event-stream"}, timeout_seconds=silence)
-        async with self.stream(ask) as answer:
+        async with AsyncExitStack() as held:
+            answer = await held.enter_async_context(self.stream(ask))
             if answer.status_code == httpx.codes.NO_CONTENT:
                 return
-            source = EventSource(answer)
-            with _translated(answer.request):
-                async for event in source.aiter_sse():
-                    # The parser makes an event without data of each heartbeat that follows an `id`.
-                    if event.data:
-                        yield event.event, event.data
+            held.enter_context(_translated(answer.request))
+            async for event in EventSource(answer).aiter_sse():
+                # The parser makes an event without data of each heartbeat that follows an `id`.
+                if event.data:
+                    yield event.event, event.data
 
     async def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """Yield the body of a streamed answer in pieces."""
