@@ -10,6 +10,7 @@ GlowplugError
 │   │   └── UnknownTask        no model here has that task                  404
 │   ├── Conflict               the thing's state does not allow it          409
 │   ├── TooLarge               more bytes than the limit                    413
+│   ├── UnsupportedMediaType   a body that is not JSON                      415
 │   └── SettingsError          a setting, file or flag is wrong             400
 │       └── MissingExtra       an optional library is not installed         400
 ├── NotReady                   come back later                              503
@@ -117,6 +118,13 @@ class TooLarge(UserError):
 
     code = "too_large"
     status = 413
+
+
+class UnsupportedMediaType(UserError):
+    """A state-changing route was sent something that is not JSON."""
+
+    code = "unsupported_media_type"
+    status = 415
 
 
 class SettingsError(UserError):
@@ -247,11 +255,14 @@ class Interrupted(Stop):
 
 
 def error_classes() -> dict[str, type[GlowplugError]]:
-    """Map each code to its class, for rebuilding an error that crossed a wire."""
+    """Map each code to its class, for rebuilding an error that crossed a wire.
+
+    A subclass without a code of its own stands behind the class that it has the code from.
+    """
     found: dict[str, type[GlowplugError]] = {}
-    queue: list[type[GlowplugError]] = [GlowplugError]
-    while queue:
-        kind = queue.pop()
-        found[kind.code] = kind
-        queue.extend(kind.__subclasses__())
+    level: list[type[GlowplugError]] = [GlowplugError]
+    while level:
+        for kind in level:
+            found.setdefault(kind.code, kind)
+        level = [below for kind in level for below in kind.__subclasses__()]
     return found

@@ -25,7 +25,10 @@ from glowplug.errors import (
     error_classes,
 )
 
-EVERY = sorted(error_classes().values(), key=lambda kind: kind.__name__)
+# Others may derive from the tree; the drawing is of the classes that stand beside it.
+EVERY = sorted(
+    (kind for kind in error_classes().values() if kind.__module__ == errors.__name__), key=lambda kind: kind.__name__
+)
 
 
 def drawn() -> dict[str, tuple[str | None, int | None]]:

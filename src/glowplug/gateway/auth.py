@@ -8,7 +8,7 @@ import re
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from glowplug.errors import Forbidden, GlowplugError, Unauthorized, UserError
+from glowplug.errors import Forbidden, GlowplugError, Unauthorized, UnsupportedMediaType
 from glowplug.gateway.policy import Access
 from glowplug.gateway.problems import problem
 
@@ -36,13 +36,6 @@ OPEN_PATHS = frozenset(
         "/docs/oauth2-redirect",
     }
 )
-
-
-class UnsupportedMediaType(UserError):
-    """A state-changing route was sent something that is not JSON."""
-
-    code = "unsupported_media_type"
-    status = 415
 
 
 def allow(access: Access, method: str, path: str, headers: Headers) -> None:
