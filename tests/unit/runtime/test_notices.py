@@ -135,3 +135,33 @@ async def test_a_worker_that_leaves_tells_nothing() -> None:
         it.board.drain()
         await it.clock.advance(1)
         assert len(it.got) == 1
+
+
+async def test_one_may_wait_until_the_backend_knows_how_the_board_stands() -> None:
+    async with backend() as (it, _):
+        component = it.board.add("tts", model="xtts-v2")
+        component.begin()
+        component.fail("Out of memory")
+        await it.notices.delivered()
+        assert [path for path, _ in it.got] == ["/api/internal/ai-service-error"]
+
+
+async def test_whoever_waits_for_a_backend_that_is_away_waits_until_it_is_back() -> None:
+    async with backend() as (it, _):
+        it.away = 1
+        component = it.board.add("tts", model="xtts-v2")
+        component.begin()
+        component.ready()
+        waiting = asyncio.create_task(it.notices.delivered())
+        await it.clock.advance(0.5)
+        assert not waiting.done()
+        await it.clock.advance(1)
+        await waiting
+        assert len(it.got) == 1
+
+
+async def test_with_nothing_to_tell_nobody_waits() -> None:
+    async with backend() as (it, _):
+        it.board.add("tts", model="xtts-v2").begin()
+        await it.notices.delivered()
+        assert it.got == []
