@@ -11,8 +11,8 @@ LONGEST_LIST = 12
 def result_lines(output: Any, saved: Mapping[str, str]) -> list[str]:
     """Return the lines; `saved` maps the references of files to their paths.
 
-    A text stands as it is, an object has a line for each name that has a value, and what is deeper than that is JSON. A file
-    that the output does not mention comes last.
+    A text stands as it is, an object has a line for each name that has a value, and what is deeper than that is JSON.
+    A file that the output does not mention comes last.
     """
     named = _with_paths(output, saved)
     if isinstance(named, dict) and named:
