@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -14,11 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glowplug.errors import BugError, GlowplugError, InvalidInput, NotReady
+from glowplug.errors import BugError, GlowplugError, InvalidInput, NotReady, RemoteError, SettingsError
 from glowplug.events import emit
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+# The folders before a file's name: not those of a URL, which come after a letter, a colon or a slash.
+_FOLDERS = re.compile(r"(?<![\w:/.-])/(?:[^\s/'\"]+/)+")
+_OF_STORES = (RemoteError, SettingsError)
 _STANDARD = frozenset({"type", "title", "status", "detail", "code", "retryable"})
 
 
@@ -67,7 +71,13 @@ async def _on_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, GlowplugError)
     if isinstance(error, BugError):
         return internal(request.url.path, error)
-    return problem(error)
+    return problem(without_folders(error) if isinstance(error, _OF_STORES) else error)
+
+
+def without_folders(error: GlowplugError) -> GlowplugError:
+    """Return the error without the folders of this machine, which are no caller's business: their log has them."""
+    data = {key: value for key, value in error.data.items() if key != "path"}
+    return type(error)(_FOLDERS.sub("", error.message), **data)
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:

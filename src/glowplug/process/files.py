@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 from glowplug.artifact import SCHEME
 
 LARGEST_DATA_BYTES = 64 * 1024 * 1024
+LARGEST_PICTURE_BYTES = 512 * 1024 * 1024
 LARGEST_PIXELS = 80_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that Pillow decodes by itself; others start foreign programs."""
@@ -38,13 +39,20 @@ class Files:
         if path is None:
             what = "no such artifact" if value.startswith(SCHEME) else f"not a reference ('{SCHEME}…') or data URL"
             raise ValueError(f"{what}: {value[:SHOWN_CHARACTERS]}")
-        return _image(BytesIO(Path(path).read_bytes())) if kind == "image" else Path(path)
+        return _image(BytesIO(_read(Path(path)))) if kind == "image" else Path(path)
 
     def _written(self, data: bytes) -> Path:
         self._count += 1
         path = self._scratch() / f"input-{self._count}"
         path.write_bytes(data)
         return path
+
+
+def _read(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > LARGEST_PICTURE_BYTES:
+        raise ValueError(f"the image's file has {size} bytes, more than {LARGEST_PICTURE_BYTES}")
+    return path.read_bytes()
 
 
 def _data_of(url: str) -> bytes:
@@ -67,13 +75,20 @@ def _image(stream: BytesIO) -> Any:
 
     try:
         image = Image.open(stream, formats=FORMATS)
-        if image.width * image.height > LARGEST_PIXELS:
-            raise ValueError(f"the image has {image.width} x {image.height} pixels, more than {LARGEST_PIXELS}")
+        _check_pixels(image.width, image.height)
         image.load()
     except Image.DecompressionBombError as error:
         raise ValueError(f"the image has more than {LARGEST_PIXELS} pixels") from error
-    except (OSError, SyntaxError, EOFError, MemoryError) as error:
+    except ValueError:
+        raise
+    except Exception as error:
+        # Whatever a decoder stumbles over, it lies in the picture.
         unknown = type(error).__name__ == "UnidentifiedImageError"
         why = f"not an image of {', '.join(FORMATS)}" if unknown else f"the image is broken: {error}"
         raise ValueError(why) from error
     return image
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > LARGEST_PIXELS:
+        raise ValueError(f"the image has {width} x {height} pixels, more than {LARGEST_PIXELS}")

@@ -10,8 +10,19 @@ import pytest
 from starlette.responses import Response
 from tests.unit.gateway.house import House, Told, house
 
-from glowplug.errors import BugError, InvalidInput, LoadFailed, NotFound, NotReady, Unauthorized, error_classes
-from glowplug.gateway.problems import problem, problem_body, retry_after
+from glowplug.clock import ManualClock
+from glowplug.errors import (
+    BugError,
+    DiskFull,
+    InvalidInput,
+    LoadFailed,
+    NotFound,
+    NotReady,
+    Unauthorized,
+    error_classes,
+)
+from glowplug.gateway.problems import problem, problem_body, retry_after, without_folders
+from glowplug.job import Job
 from glowplug.stores.memory import MemoryStore
 
 
@@ -77,8 +88,6 @@ class Broken(MemoryStore):
 async def test_an_error_of_ours_tells_the_log_everything_and_the_caller_nothing(
     tmp_path: Path, told: Told, error: Exception
 ) -> None:
-    from glowplug.clock import ManualClock
-
     clock = ManualClock()
     store = Broken(clock=clock)
     store.error = error
@@ -88,3 +97,29 @@ async def test_an_error_of_ours_tells_the_log_everything_and_the_caller_nothing(
     assert "hunter2" not in response.text
     assert told.of("http.failed")[0]["path"] == "/v1/jobs/x"
     assert "hunter2" in told.of("http.failed")[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no room to write to /srv/ann/data/glowplug.db: free some", "no room to write to glowplug.db: free some"),
+        ("cannot use '/srv/ann/x.db' (locked)", "cannot use 'x.db' (locked)"),
+        ("no room to write in /srv/ann/artifacts (10 bytes free)", "no room to write in artifacts (10 bytes free)"),
+        ("no answer from http://host:80/a/b/c", "no answer from http://host:80/a/b/c"),
+        ("ask again in 1/2 minute, and/or later", "ask again in 1/2 minute, and/or later"),
+    ],
+)
+def test_callers_are_told_files_but_not_their_folders(said: str, told: str) -> None:
+    error = without_folders(DiskFull(said, path="/srv/ann", free_bytes=10))
+    assert (type(error), error.message, error.data) == (DiskFull, told, {"free_bytes": 10})
+
+
+async def test_a_full_disk_is_told_without_the_folder(tmp_path: Path) -> None:
+    class Full(MemoryStore):
+        async def job(self, job_id: str) -> Job:
+            raise DiskFull(f"no room to write to {tmp_path}/glowplug.db")
+
+    clock = ManualClock()
+    async with house(tmp_path, clock, store=Full(clock=clock)) as home:
+        response = await home.client.get("/v1/jobs/x")
+        assert (response.status_code, response.json()["detail"]) == (507, "no room to write to glowplug.db")

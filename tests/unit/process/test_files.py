@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from glowplug.process import files
@@ -105,3 +110,43 @@ def test_a_data_url_has_a_limit(opener: Files, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(files, "LARGEST_DATA_BYTES", 30)
     with pytest.raises(ValueError, match="upload an artifact instead"):
         opener.open_file(url(pictured()), "image")
+
+
+def test_a_picture_file_beyond_the_limit_is_refused_before_it_is_read(opener: Files, tmp_path: Path) -> None:
+    with (tmp_path / "local.png").open("r+b") as file:
+        file.truncate(files.LARGEST_PICTURE_BYTES + 1)
+    with pytest.raises(ValueError, match="more than"):
+        opener.open_file("artifact:in/a.png", "image")
+
+
+@pytest.mark.parametrize("error", [TypeError("'float' object"), KeyError(1), struct.error("short"), zlib.error("bad")])
+def test_whatever_a_decoder_stumbles_over_is_a_broken_picture(
+    opener: Files, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", stumble)
+    with pytest.raises(ValueError, match="the image is broken"):
+        opener.open_file(url(pictured()), "image")
+
+
+@pytest.mark.parametrize("chunk", [b"zTXt", b"iCCP"])
+def test_a_picture_whose_text_or_profile_unpacks_without_end_is_refused(opener: Files, chunk: bytes) -> None:
+    swollen = b"a\0\0" + zlib.compress(b"a" * (8 << 20), 9)
+    length, check = struct.pack(">I", len(swollen)), struct.pack(">I", zlib.crc32(chunk + swollen))
+    head = 8 + 25
+    data = pictured()
+    with pytest.raises(ValueError, match="too large"):
+        opener.open_file(url(data[:head] + length + chunk + swollen + check + data[head:]), "image")
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_picture_is_a_picture_or_the_callers_error(data: st.DataObject) -> None:
+    damaged = bytearray(pictured(data.draw(st.sampled_from(files.FORMATS))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    opener = Files({}, Path)
+    with contextlib.suppress(ValueError):
+        assert opener.open_file(url(bytes(damaged)), "image") is not None
