@@ -17,6 +17,7 @@ from glowplug.errors import (
     ModelCrashed,
     NotReady,
     TaskFailed,
+    Unauthorized,
     Unreachable,
     UserError,
 )
@@ -31,7 +32,7 @@ def ended(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except GlowplugError as error:
-        fail(error.message)
+        fail(f"{error.message}; set GLOWPLUG_TOKEN" if isinstance(error, Unauthorized) else error.message)
         return exit_code(error)
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing more can be said, at the interpreter's end neither.

@@ -37,8 +37,9 @@ def wait_until_ready(
                 return
             absent = missing(view, model)
             why = absent or view.message or view.state
-            patience.wait("worker", absent, deaths.words) if absent else patience.over("worker", "is there")
-            deaths.look(client)
+            patience.wait("worker", absent) if absent else patience.over("worker", "is there")
+            if news := deaths.look(client):
+                shown.show("worker", None, f"{news}; the log of `glowplug up` says why")
         if timeout is not None and monotonic() - began >= timeout:
             raise DeadlineExceeded(f"not ready after {timeout:g} s: {why}")
         sleep(LOOK_SECONDS)
@@ -72,13 +73,13 @@ class Patience:
         self._shown = shown
         self._since: dict[str, float] = {}
 
-    def wait(self, name: str, *why: str) -> None:
+    def wait(self, name: str, why: str) -> None:
         """Say that `name` is not there, and why."""
         now = monotonic()
         waited = now - self._since.setdefault(name, now)
         turns = int(waited // SAY_AGAIN_SECONDS) * SAY_AGAIN_SECONDS
         so_long = f"waiting for {turns} s" if turns else "waiting"
-        self._shown.show(name, None, ", ".join(filter(None, (so_long, *why))))
+        self._shown.show(name, None, f"{so_long}, {why}")
 
     def over(self, name: str, words: str) -> None:
         """Say that `name` has come, if it was waited for."""
@@ -94,14 +95,16 @@ class Deaths:
         self._counts: dict[str, int] = {}
         self._next_look = 0.0
 
-    def look(self, client: Client) -> None:
-        """Ask the registry, now and then."""
+    def look(self, client: Client) -> str:
+        """Ask the registry, now and then; return the words if there is something new in them."""
         from glowplug.errors import NotReady, Unreachable
 
+        before = self.words
         if monotonic() >= self._next_look:
             self._next_look = monotonic() + LOOK_AT_WORKERS_SECONDS
             with suppress(Unreachable, NotReady):
                 self.note(client.workers())
+        return self.words if self.words != before else ""
 
     def note(self, workers: Sequence[dict[str, Any]]) -> None:
         """Count each worker that was there and is offline now."""

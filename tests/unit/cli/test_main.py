@@ -14,7 +14,7 @@ import glowplug as package
 from glowplug import errors
 from glowplug.cli import app as people
 from glowplug.cli import main as cli
-from glowplug.cli.ending import exit_code
+from glowplug.cli.ending import ended, exit_code
 
 VERBS = ["up", "gateway", "worker", "new", "run", "jobs", "models", "status", "doctor", "clean"]
 HEAVY = ["rich", "httpx", "msgspec", "asyncio", "fastapi", "uvicorn", "structlog", "platformdirs", "importlib.metadata"]
@@ -176,3 +176,11 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(glowplug: Command, play: 
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
     assert play.url
+
+
+def test_a_missing_token_is_told_with_the_setting_that_mends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> int:
+        raise errors.Unauthorized("a token is needed")
+
+    assert ended(refused) == 2
+    assert capsys.readouterr().err == "glowplug: error: a token is needed; set GLOWPLUG_TOKEN\n"

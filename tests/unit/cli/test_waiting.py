@@ -48,7 +48,7 @@ def test_the_time_that_was_waited_is_told_every_few_seconds(monkeypatch: pytest.
     patience = Patience(shown)
     for moment in (100.0, 104.0, 106.0, 112.5):
         now[0] = moment
-        patience.wait("worker", "none", "")
+        patience.wait("worker", "none")
     assert shown.said == [
         "worker: waiting, none",
         "worker: waiting, none",
@@ -102,3 +102,24 @@ def test_the_wait_for_a_model_that_nobody_has_names_those_that_are_there(glowplu
         done = glowplug("status", "nobody", "--wait", "--timeout", "0.3")
     assert done.code == 3
     assert "there are: play" in done.error
+
+
+class Registry:
+    """Answers as a client does whose gateway knows one worker."""
+
+    def __init__(self, *statuses: str) -> None:
+        self._statuses = list(statuses)
+
+    def workers(self) -> list[dict[str, str]]:
+        return [{"instance_id": "w1", "status": self._statuses.pop(0)}]
+
+
+def test_each_death_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(waiting, "monotonic", lambda: now[0])
+    deaths, client = Deaths(), Registry("loading", "offline", "offline", "loading", "offline")
+    told = []
+    for _ in range(5):
+        now[0] += 1.0
+        told.append(deaths.look(client))  # type: ignore[arg-type]
+    assert told == ["", "w1 has died once", "", "", "w1 has died 2 times"]
