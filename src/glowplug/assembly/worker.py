@@ -22,7 +22,7 @@ from glowplug.process.host import Host, HostSpec
 from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
 from glowplug.settings import Settings
-from glowplug.supervisor.plan import guessed_name
+from glowplug.supervisor.plan import guessed_name, place_name
 from glowplug.telemetry import BoardEvents, component_readings
 
 if TYPE_CHECKING:
@@ -117,11 +117,6 @@ def worker_token(settings: Settings) -> str:
     if not token:
         raise SettingsError(f"no worker token: {path} is empty; {WHERE_TO_FIND_IT}")
     return token
-
-
-def place_name(place: str) -> str:
-    """Return the name of the file or module that a target's class lies in; an installed model's is the whole."""
-    return Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
 
 
 def options_for(settings: Settings, target: str) -> Mapping[str, str]:

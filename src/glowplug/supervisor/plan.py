@@ -55,7 +55,12 @@ def plan_workers(
 def guessed_name(target: str) -> str:
     """Return what to call a model of which nothing but its target is known yet."""
     place, _, name = target.partition(":")
-    return (name or Path(place).stem.rpartition(".")[2] or place).lower()
+    return (name or place_name(place)).lower()
+
+
+def place_name(place: str) -> str:
+    """Return the name of the file or module that a target's class lies in; an installed model's is the whole."""
+    return Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
 
 
 def check_target(target: str) -> None:

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from glowplug.assembly.worker import (
-    guessed_name,
     open_weights,
     options_for,
     own_scratch,
-    place_name,
     worker_token,
 )
 from glowplug.assembly.worker_interior import backend_of, direct_policy, identity
@@ -23,6 +21,7 @@ from glowplug.boot import bind
 from glowplug.data_folder import DataFolder
 from glowplug.errors import SettingsError
 from glowplug.settings import Settings
+from glowplug.supervisor.plan import guessed_name, place_name
 
 
 def settings(folder: Path, **environment: str) -> Settings:
