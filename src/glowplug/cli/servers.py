@@ -9,6 +9,8 @@ from typing import Any
 from glowplug.cli.session import load_settings
 from glowplug.errors import SettingsError
 
+ORPHAN_SECONDS = 5.0
+
 
 def run_up(targets: Sequence[str], overrides: Mapping[str, Any]) -> int:
     """Serve a gateway and a local worker for each target, or for those that the settings name."""
@@ -44,7 +46,10 @@ def run_worker(target: str, overrides: Mapping[str, Any], *, supervised: bool = 
     if supervised:
         from glowplug.supervisor.following import follow_supervisor
 
-        follow_supervisor(settings.worker.drain_seconds + settings.worker.cancel_grace_seconds)
+        # The gateway died with the supervisor, and its next process ends our claims: there is nothing to drain for,
+        # while the model's memory is needed by the next worker.
+        last_words = min(settings.worker.drain_seconds, ORPHAN_SECONDS)
+        follow_supervisor(last_words + settings.worker.cancel_grace_seconds)
     from glowplug.assembly import serve_worker
 
     return _served(serve_worker(settings, target))

@@ -21,6 +21,7 @@ from glowplug import supervisor
 from glowplug.cli import main as cli
 from glowplug.cli import quick as shortcut
 from glowplug.cli.app import app
+from glowplug.cli.servers import ORPHAN_SECONDS
 from glowplug.data_folder import find_gateway
 from glowplug.settings import Settings
 from glowplug.supervisor.keeper import USAGE_EXIT
@@ -134,10 +135,12 @@ def test_a_supervised_worker_follows_its_supervisor(
     monkeypatch.setattr(supervisor.following, "follow_supervisor", graces.append)
     glowplug("worker", model)
     assert graces == []
-    glowplug.set("GLOWPLUG_WORKER_DRAIN_SECONDS", "7")
-    assert glowplug("worker", model, "--supervised").code == 0
-    settings = assembly.asked[-1][1]
-    assert graces == [7 + settings.worker.cancel_grace_seconds]
+    for drain in ("2", "60"):
+        glowplug.set("GLOWPLUG_WORKER_DRAIN_SECONDS", drain)
+        assert glowplug("worker", model, "--supervised").code == 0
+    cancel = assembly.asked[-1][1].worker.cancel_grace_seconds
+    # An orphan has nobody left to drain for, however long a worker in service may take.
+    assert graces == [2 + cancel, ORPHAN_SECONDS + cancel]
 
 
 def test_a_supervised_worker_with_a_wrong_setting_says_so_and_is_given_up(glowplug: Command) -> None:
