@@ -39,11 +39,11 @@ def test_the_server_answers_while_the_model_loads_and_a_job_waits_for_it(plug: S
     plug.up(MODELS / "slow_load.py")
     until(lambda: plug.answers("/livez"), "the port answers", log=plug.log)
     until(lambda: plug.answers("/readyz"), "the gateway opens", log=plug.log)
-    until(lambda: _known(plug, "slowload.run"), "the model has been imported", log=plug.log)
+    until(lambda: _known(plug, "slowload.say"), "the model has been imported", log=plug.log)
     model = plug.get("/v1/models/slowload")
     assert model["ready"] is False
-    assert plug.http.post("/v1/run/slowload.run", json={}).status_code == 503
-    job = plug.submit("slowload.run")
+    assert plug.http.post("/v1/run/slowload.say", json={"text": "a"}).status_code == 503
+    job = plug.submit("slowload.say", text="a")
     assert plug.job(job)["state"] == "queued"
     done = plug.wait_done(job)
     assert done["state"] == "completed"
