@@ -36,6 +36,7 @@ def test_the_same_seed_draws_the_same_picture_again(plug: System) -> None:
 
 
 def test_the_server_answers_while_the_model_loads_and_a_job_waits_for_it(plug: System) -> None:
+    plug.environment["GLOWPLUG_WORKER_OPTIONS"] = "seconds=8"
     plug.up(MODELS / "slow_load.py")
     until(lambda: plug.answers("/livez"), "the port answers", log=plug.log)
     until(lambda: plug.answers("/readyz"), "the gateway opens", log=plug.log)

@@ -42,6 +42,7 @@ async def serve_worker(settings: Settings, target: str) -> int:
     token = worker_token(settings)
     process = WorkerProcess(settings, target, token)
     async with AsyncExitStack() as stack:
+        stack.callback(process.sweep)
         await stack.enter_async_context(process.host)
         listener = bind(settings.worker.host, settings.worker.port)
         return await process.serve(stack, listener)
@@ -63,6 +64,10 @@ class WorkerProcess:
             self._clock, HistoryFile(settings.cache / "history" / "loads.json"), on_transition=BoardEvents()
         )
         self.host = self._make_host(target)
+
+    def sweep(self) -> None:
+        """Remove this process's scratch folder."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def serve(self, stack: AsyncExitStack, listener: socket.socket) -> int:
         """Register with the gateway and work; return the exit code."""

@@ -48,7 +48,7 @@ class BackendPost(Startable):
             raise Unreachable("notices are not started")
         url = self._base_url + path
         try:
-            async with self._session.post(url, data=msgspec.json.encode(dict(body))) as response:
+            async with self._session.post(url, data=msgspec.json.encode(dict(body)), allow_redirects=False) as response:
                 status = response.status
         except TimeoutError as error:
             raise DeadlineExceeded(f"the backend at {url} did not answer within {NOTICE_SECONDS:g} s") from error

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from glowplug import events
 from glowplug.clock import Clock
-from glowplug.errors import DeadlineExceeded, GlowplugError, Unauthorized, Unreachable, UserError
+from glowplug.errors import DeadlineExceeded, GlowplugError, NotReady, Unauthorized, Unreachable, UserError
 from glowplug.link import Accepted, Claim, Claimed, Events, Finish, Link, Register, Registered, Renew, Renewed
 
 A = TypeVar("A")
@@ -65,7 +65,8 @@ class Uplink(Link):
             raise
         except GlowplugError as error:
             self._restore()
-            if self._faults.get(call) != error.message:
+            # A gateway that has just opened its door says so by not being ready; that is no fault.
+            if not isinstance(error, NotReady) and self._faults.get(call) != error.message:
                 self._faults[call] = error.message
                 events.emit("link.refused", worker=self._worker, call=call, error=error.message)
             raise

@@ -6,6 +6,8 @@ import asyncio
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from tests.unit.links.servers import backend
 
 from glowplug.errors import DeadlineExceeded, GlowplugError, RemoteError, Unauthorized, Unreachable
@@ -61,3 +63,19 @@ async def test_silence_is_a_deadline_exceeded() -> None:
 async def test_notices_that_are_not_started_reach_nobody() -> None:
     with pytest.raises(Unreachable):
         await BackendPost("http://127.0.0.1:1")(PATH, BODY)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_a_refusal_and_nothing_is_posted_elsewhere(status: int) -> None:
+    asked: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", elsewhere)
+    async with asyncio.timeout(BOUND), TestServer(app) as server, BackendPost(str(server.make_url("/")), "t") as post:
+        with pytest.raises(RemoteError, match=str(status)):
+            await post(PATH, BODY)
+    assert asked == [PATH]
