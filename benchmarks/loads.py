@@ -130,7 +130,7 @@ def _seed(machine: int, load: int) -> Mapping[str, str]:
 
 
 SCENARIOS = (
-    _minilm("cold", 10, "225 MB of files and libraries dropped from the page cache before each load", _drop_from_memory),
+    _minilm("cold", 10, "225 MB of files and libraries dropped from memory before each load", _drop_from_memory),
     _minilm("warm", 10, "all in the page cache", _read_into_memory),
     _minilm("first cold, then warm", 8, "the second load is not like the first", _drop_before_the_first),
     Scenario(
