@@ -49,13 +49,14 @@ async def test_work_for_a_client_who_stays_is_done() -> None:
 async def test_work_for_a_client_who_hangs_up_is_canceled() -> None:
     client, canceled = Client(), asyncio.Event()
 
-    async def work() -> None:
+    async def work() -> str:
         await client.watched.wait()
         client.left.set()
         try:
             await asyncio.Event().wait()
         finally:
             canceled.set()
+        return "never"
 
     async with asyncio.timeout(BOUND):
         assert await while_present(client.request(), work()) is None
