@@ -167,8 +167,10 @@ class HttpArtifacts(ArtifactStore):
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS)
         try:
             url = URL(self._base_url + path, encoded=True)
-            async with self._session.request(method, url, timeout=timeout, **options) as answer:
-                if answer.status >= 400 and answer.status not in fine:
+            # Nothing is followed: the token is for this gateway alone.
+            request = self._session.request(method, url, timeout=timeout, allow_redirects=False, **options)
+            async with request as answer:
+                if answer.status >= 300 and answer.status not in fine:
                     raise refusal(answer.status, await answer.read(), self._base_url)
                 yield answer
         except TimeoutError as error:

@@ -21,6 +21,7 @@ from glowplug.errors import (
     TooLarge,
     Unauthorized,
     Unreachable,
+    UserError,
 )
 from glowplug.link import Claim, Claimed, Register, Registered, Renew, Renewed
 from glowplug.links import http
@@ -66,11 +67,11 @@ async def test_without_a_token_none_is_sent() -> None:
         (502, b"<html>bad gateway</html>", Unreachable),
         (503, b"", Unreachable),
         (504, b"", Unreachable),
-        (418, b"[1, 2]", RemoteError),
+        (418, b"[1, 2]", UserError),
         (500, b"\xff", RemoteError),
         (200, b"<html>", RemoteError),
         (302, b"", RemoteError),
-        (400, problem(code="from the future", detail="?"), RemoteError),
+        (400, problem(code="from the future", detail="?"), UserError),
     ],
 )
 async def test_each_answer_is_an_error_of_ours(status: int, body: bytes, kind: type[GlowplugError]) -> None:
