@@ -38,9 +38,13 @@ def test_a_folder_that_looks_like_a_hub_id_is_a_folder(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "source", ["/no/such/folder", "./here", "~/nowhere", "name", "", "a/b/c", "owner/na me", "../x"]
+    "source", ["/no/such/folder", "./absent", "~/nowhere", "name", "", "a/b/c", "owner/na me", "../absent"]
 )
-def test_what_is_neither_folder_nor_hub_id_is_refused(source: str) -> None:
+def test_what_is_neither_folder_nor_hub_id_is_refused(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here-is-nothing").mkdir()
+    monkeypatch.chdir(tmp_path / "here-is-nothing")
     with pytest.raises(SettingsError, match="no such folder, and not a hub id such as owner/name"):
         folder_of(source)
 
