@@ -23,7 +23,7 @@ chaos:           ## The long fault tests: hundreds of kill -9
 bench:           ## Measure every claim of the README and print one table
 	@scripts/bench
 
-soak:            ## Run jobs for an hour with random kills
+soak:            ## Four thousand kill -9 under work, about half an hour
 	@scripts/test -m soak --timeout 5400
 
 clean:           ## Remove the environment and everything built

@@ -12,7 +12,11 @@ LONG = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(5, id="short"), pytest.param(200, id="long", marks=LONG)],
+    [
+        pytest.param(5, id="short"),
+        pytest.param(200, id="long", marks=LONG),
+        pytest.param(4000, id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(5000)]),
+    ],
 )
 def test_kills_of_the_model_process_lose_nothing(plug: System, kills: int) -> None:
     plug.up(TRAINER)
