@@ -213,9 +213,10 @@ def _bands(judged: dict[Scenario, list[Judged]]) -> Iterator[Figure]:
     shares = {scenario.name: (_held_half_way(found), _held(found)) for scenario, found in judged.items()}
     half_way, always = _held_half_way(every), _held(every)
     each = "; ".join(f"{name} {half:.0%}, {time:.0%}" for name, (half, time) in shares.items())
-    kept = 0.8 <= half_way <= 0.95 and 0.8 <= always <= 0.95
-    said = f"{half_way:.0%} of the loads at half-way, {always:.0%} of the time"
-    yield Figure("the band p10-p90 holds the truth", said, "80-95 %", kept, each)
+    name, bar = "the band p10-p90 holds the truth", "80-95 %"
+    yield Figure(f"{name}, over the time of all loads", f"{always:.0%}", bar, 0.8 <= always <= 0.95, each)
+    # Loads as regular as those of a quiet machine are held more often than the band promises: one past load cannot say.
+    yield Figure(f"{name}, at half-way", f"{half_way:.0%} of {len(every)} loads", bar, 0.8 <= half_way <= 0.95)
 
 
 def _progress(found: Sequence[Judged]) -> Figure:
