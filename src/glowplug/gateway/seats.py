@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from glowplug.job import Job
-from glowplug.link import Order, OrderKind
+from glowplug.link import Order
 from glowplug.store import Want
 
 
@@ -79,10 +79,6 @@ class Seat:
         """Hand the pending orders out."""
         orders, self._orders = tuple(self._orders), {}
         return orders
-
-    def forget_orders(self, kind: OrderKind, target: str) -> None:
-        """Drop an order that has become pointless."""
-        self._orders.pop(Order(kind, target), None)
 
     def free_slots(self, task: str) -> int:
         """Return how many jobs of `task` the waiting claim would take."""
