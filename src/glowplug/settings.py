@@ -101,7 +101,8 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be set. `store` and `artifacts` are URLs; None stands for the data folder.
 
-    `options` are for models, by the name of their module, file or class.
+    `options` are for models, by the name of their module, file or class. `not_ready_status` is what
+    `/api/v1/admin/ready` answers while models load; probes always say 503.
     """
 
     data: Path = msgspec.field(default_factory=lambda: default_folder("data"))
@@ -111,6 +112,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     artifacts: str | None = None
     targets: tuple[str, ...] = ()
     options: OptionTables = msgspec.field(default_factory=dict)
+    not_ready_status: Literal[425, 503] = 425
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()

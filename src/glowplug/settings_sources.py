@@ -254,7 +254,7 @@ def _description(kind: Any) -> str:
         if metas and metas[0].description:
             return metas[0].description
         if get_origin(part) is Literal:
-            return f"one of {', '.join(get_args(part))}"
+            return f"one of {', '.join(map(str, get_args(part)))}"
     plain = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
     return plain.get(kind, "a text" if kind != tuple[str, ...] else "a list of texts")
 

@@ -188,6 +188,13 @@ class TestValues:
     def test_a_wrong_flag_is_named_as_a_flag(self) -> None:
         assert refusal(gateway__port=70_000).startswith("--port: 70000")
 
+    def test_what_is_answered_while_models_load_is_425_or_503(self, tmp_path: Path) -> None:
+        assert load().not_ready_status == 425
+        assert load({"GLOWPLUG_NOT_READY_STATUS": "503"}).not_ready_status == 503
+        assert load({}, written(tmp_path, "not_ready_status = 503")).not_ready_status == 503
+        with pytest.raises(SettingsError, match="one of 425, 503"):
+            load({"GLOWPLUG_NOT_READY_STATUS": "404"})
+
     def test_a_list_is_written_with_commas_in_the_environment(self) -> None:
         assert load({"GLOWPLUG_ALLOWED_HOSTS": "a.example, b.example,"}).gateway.allowed_hosts == (
             "a.example",
