@@ -25,7 +25,10 @@ class EventSpec:
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """A metric derived from an event: counted, observed or set from field `value`, split by `labels`."""
+    """A metric derived from an event: counted, observed or set from field `value`, split by `labels`.
+
+    Each label is named after the field it is read from, unless `sources` says another field.
+    """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -33,6 +36,12 @@ class MetricSpec:
     labels: tuple[str, ...]
     meaning: str
     value: str | None = None
+    sources: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the fields that the labels are read from, in the order of the labels."""
+        return self.sources or self.labels
 
 
 def _spec(name: str, level: Level, fields: str, meaning: str) -> tuple[str, EventSpec]:
@@ -43,8 +52,14 @@ EVENTS: dict[str, EventSpec] = dict(
     [
         _spec("component.transition", "info", "component state previous seconds", "a component changed its state"),
         _spec("component.failed", "error", "component error error_class attempt", "a load or warm-up failed"),
-        _spec("component.ready", "info", "component load_seconds warmup_seconds", "a component became ready"),
-        _spec("component.phase", "debug", "component phase seconds", "one stage of a load ended"),
+        _spec("component.lost", "warning", "component error", "a component that was ready is not any more"),
+        _spec(
+            "component.ready",
+            "info",
+            "component load_seconds warmup_seconds total_seconds",
+            "a component became ready; the total is load and warm-up, None where nothing was measured",
+        ),
+        _spec("component.phase", "debug", "component phase seconds", "what one stage of a finished load took in all"),
         _spec("model.spawned", "info", "model pid attempt", "a model's process was started"),
         _spec("model.exited", "warning", "model pid exit", "a model's process ended unasked"),
         _spec("model.killed", "warning", "model pid reason", "a model's process was killed by us"),
@@ -57,6 +72,11 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("link.restored", "info", "worker seconds", "a worker reaches the gateway again"),
         _spec("link.refused", "warning", "worker call error", "the gateway could not take a message of a worker"),
         _spec("notice.failed", "warning", "target error", "a ready or error notice could not be delivered"),
+        _spec("webhook.failed", "warning", "target error", "the first of some deliveries in a row that failed"),
+        _spec("webhook.restored", "info", "target seconds", "deliveries are taken again"),
+        _spec("webhook.delivered", "debug", "target type", "an event was taken"),
+        _spec("webhook.dropped", "warning", "target type reason", "an event was given up undelivered"),
+        _spec("webhook.disabled", "error", "target", "the receiver answered 410: it is told nothing more"),
         _spec("queue.held", "info", "task queued", "work waits and no ready worker takes it"),
         _spec("queue.resumed", "info", "task", "a ready worker takes work again"),
         _spec("job.submitted", "debug", "job task owner", "a job was queued"),
@@ -80,11 +100,40 @@ EVENTS: dict[str, EventSpec] = dict(
 def _metric(
     name: str, kind: Literal["counter", "gauge", "histogram"], event: str, labels: str, meaning: str, value: str = ""
 ) -> MetricSpec:
-    return MetricSpec(name, kind, event, tuple(labels.split()), meaning, value or None)
+    # "class=error_class": a label that is not called like its field.
+    pairs = [(label, field or label) for label, _, field in (word.partition("=") for word in labels.split())]
+    names, sources = tuple(label for label, _ in pairs), tuple(field for _, field in pairs)
+    return MetricSpec(name, kind, event, names, meaning, value or None, sources)
 
 
 METRICS: tuple[MetricSpec, ...] = (
-    _metric("component_load_seconds", "histogram", "component.ready", "component", "Load time", "load_seconds"),
+    _metric(
+        "component_transitions_total", "counter", "component.transition", "component state", "Changes into a state"
+    ),
+    _metric(
+        "component_load_seconds",
+        "histogram",
+        "component.ready",
+        "component",
+        "Loads from their beginning to ready, warm-up included: the sum of their phases",
+        "total_seconds",
+    ),
+    _metric(
+        "component_load_phase_seconds",
+        "histogram",
+        "component.phase",
+        "component phase",
+        "Stages of the loads that became ready",
+        "seconds",
+    ),
+    _metric(
+        "component_load_failures_total",
+        "counter",
+        "component.failed",
+        "component class=error_class",
+        "Loads and warm-ups that failed",
+    ),
+    _metric("component_losses_total", "counter", "component.lost", "component", "Ready components that were lost"),
     _metric("model_exits_total", "counter", "model.exited", "model", "Model processes that ended unasked"),
     _metric("jobs_submitted_total", "counter", "job.submitted", "task", "Jobs queued"),
     _metric("job_wait_seconds", "histogram", "job.started", "task", "Queued until claimed", "waited_seconds"),
@@ -93,6 +142,8 @@ METRICS: tuple[MetricSpec, ...] = (
     _metric("job_leases_lost_total", "counter", "job.lease_lost", "", "Writes refused for a lost lease"),
     _metric("jobs_reaped_total", "counter", "job.reaped", "", "Expired leases taken back"),
     _metric("call_seconds", "histogram", "call.done", "task status", "Direct calls", "seconds"),
+    _metric("webhook_deliveries_total", "counter", "webhook.delivered", "type", "Events taken by the webhook"),
+    _metric("webhook_drops_total", "counter", "webhook.dropped", "reason", "Events given up undelivered"),
     _metric("weights_fetched_bytes_total", "counter", "weights.fetched", "", "Weight bytes fetched", "bytes"),
 )
 

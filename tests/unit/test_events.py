@@ -71,7 +71,8 @@ def test_each_event_has_a_name_of_its_noun_and_a_meaning(name: str) -> None:
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_each_metric_reads_fields_that_its_event_has(metric: MetricSpec) -> None:
     fields = set(EVENTS[metric.event].fields)
-    assert set(metric.labels) <= fields
+    assert set(metric.fields) <= fields
+    assert len(metric.fields) == len(metric.labels)
     assert metric.value is None or metric.value in fields
     assert metric.value is not None or metric.kind == "counter"
     assert metric.name.endswith("_total") == (metric.kind == "counter")

@@ -145,6 +145,8 @@ class Component:
             self._was_ready = True
             self._reason = self._failure = None
             passed += self._go(Status.READY)
+            if measured:
+                passed[-1] = replace(passed[-1], load=load)
         self._tell(passed)
         if measured:
             # Last, because it may touch a disk: work can come already.

@@ -41,6 +41,14 @@ class Load:
         """Return how long the whole load took."""
         return sum(seconds for _, seconds in self.stages)
 
+    @property
+    def by_stage(self) -> dict[str, float]:
+        """Return the seconds of each stage, its visits added up: parts that make the whole."""
+        phases: dict[str, float] = {}
+        for visit, seconds in self.stages:
+            phases[stage_of(visit)] = phases.get(stage_of(visit), 0.0) + seconds
+        return phases
+
 
 @dataclass(frozen=True, slots=True)
 class History:

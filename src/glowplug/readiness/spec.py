@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glowplug.clock import Clock
 from glowplug.readiness.component_snapshot import Failure
 from glowplug.readiness.deadlines import DEFAULT_DEADLINES, Deadlines
-from glowplug.readiness.history import Histories, history_key
+from glowplug.readiness.history import Histories, Load, history_key
 from glowplug.readiness.state import Gates
 
 LONGEST_ABBREVIATION = 3
@@ -46,7 +46,11 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state: `seconds` is how long `old` had lasted; `component` is empty for the whole board."""
+    """A change of state: `seconds` is how long `old` had lasted; `component` is empty for the whole board.
+
+    `load` is the record of the attempt that made a component ready, None on every other change and where nothing was
+    loaded (a server that was lost and is back).
+    """
 
     component: str
     old: str
@@ -54,6 +58,7 @@ class Transition:
     seconds: float
     attempt: int = 0
     failure: Failure | None = None
+    load: Load | None = None
 
 
 class Surroundings:

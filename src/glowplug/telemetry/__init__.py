@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     )
     from glowplug.telemetry.redaction import Redaction
     from glowplug.telemetry.sink import LogFormat, Telemetry, log_format
+    from glowplug.telemetry.standard import LibraryTelemetry
     from glowplug.telemetry.transitions import BoardEvents
 
 __all__ = [
     "BoardEvents",
     "GaugeSpec",
+    "LibraryTelemetry",
     "LogFormat",
     "Reading",
     "Redaction",
@@ -38,6 +40,7 @@ __all__ = [
 _HOMES = {
     "BoardEvents": "transitions",
     "GaugeSpec": "readings",
+    "LibraryTelemetry": "standard",
     "LogFormat": "sink",
     "Reading": "readings",
     "Redaction": "redaction",

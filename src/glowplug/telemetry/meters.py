@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,10 +11,9 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
-    disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -28,24 +27,27 @@ Meter = Counter | Gauge | Histogram
 
 
 class Meters:
-    """A registry of its own, so that two of them can live in one process."""
+    """A registry of its own, so that two of them can live in one process.
 
-    def __init__(self, sources: list[Source], version: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+    `sources` is looked at on every reading. Without `about_process` only what Glowplug itself knows is in it.
+    """
+
+    def __init__(self, sources: Sequence[Source], version: str, *, about_process: bool = True) -> None:
         self._registry = CollectorRegistry()
         self._by_event: dict[str, list[tuple[MetricSpec, Meter]]] = {}
         for spec in METRICS:
             self._by_event.setdefault(spec.event, []).append((spec, self._meter(spec)))
-        Gauge("up", "The process answers.", namespace=NAMESPACE, registry=self._registry).set(1)
+        self._registry.register(_Readings(sources))
         info = Gauge("build_info", "The version that runs.", ("version",), namespace=NAMESPACE, registry=self._registry)
         info.labels(version or "unknown").set(1)
-        self._registry.register(_Readings(sources))
-        ProcessCollector(registry=self._registry)
+        if about_process:
+            Gauge("up", "The process answers.", namespace=NAMESPACE, registry=self._registry).set(1)
+            ProcessCollector(registry=self._registry)
 
     def observe(self, spec: EventSpec, fields: Mapping[str, Any]) -> None:
         """Feed the metrics that are derived from an event."""
         for metric, meter in self._by_event.get(spec.name, ()):
-            child = meter.labels(*(str(fields[label]) for label in metric.labels)) if metric.labels else meter
+            child = meter.labels(*(str(fields[name]) for name in metric.fields)) if metric.labels else meter
             value = fields[metric.value] if metric.value else 1
             if value is None:
                 continue
@@ -58,7 +60,15 @@ class Meters:
 
     def exposed(self) -> tuple[bytes, str]:
         """Return the body and the media type of `/metrics`."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        # A registry by its one method that counts, so that the families can pass through a hand.
+        return generate_latest(cast("CollectorRegistry", self)), CONTENT_TYPE_LATEST
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family, as a registry does."""
+        for family in self._registry.collect():
+            # The library can leave out when a series began only for the whole process, which may not be ours.
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
 
     def _meter(self, spec: MetricSpec) -> Meter:
         if spec.kind == "histogram":
@@ -75,7 +85,7 @@ class Meters:
 
 
 class _Readings(Collector):
-    def __init__(self, sources: list[Source]) -> None:
+    def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -250,7 +250,7 @@ def test_bytes_are_added_up() -> None:
 
 def test_a_value_that_is_not_known_is_not_observed() -> None:
     with telemetry() as (made, _):
-        emit("component.ready", component="tts", load_seconds=None, warmup_seconds=None)
+        emit("component.ready", component="tts", load_seconds=None, warmup_seconds=None, total_seconds=None)
         assert samples(made)["glowplug_component_load_seconds_count", (("component", "tts"),)] == 0
 
 
