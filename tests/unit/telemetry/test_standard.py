@@ -217,13 +217,12 @@ def test_an_app_can_have_them_among_its_own_metrics() -> None:
 
 
 def test_events_from_many_threads_are_all_counted() -> None:
+    def many() -> None:
+        for _ in range(50):
+            emit("component.lost", component="tts", error="gone")
+
     with guest() as made:
-        threads = [
-            threading.Thread(
-                target=lambda: [emit("component.lost", component="tts", error="gone") for _ in range(50)] and None
-            )
-            for _ in range(8)
-        ]
+        threads = [threading.Thread(target=many) for _ in range(8)]
         for thread in threads:
             thread.start()
         made.metrics()
