@@ -159,19 +159,15 @@ async def paused(webhook: Webhook) -> None:
 
 
 async def test_an_event_that_nobody_takes_is_given_up_after_a_time(told: Told) -> None:
-    clock, policy = (
-        ManualClock(),
-        WebhookPolicy(base_seconds=60, cap_seconds=60, patience_seconds=100, random=lambda: 1),
-    )
-    async with asyncio.timeout(BOUND), receiver() as it:
-        async with Webhook(it.url, SECRET, policy=policy, clock=clock) as webhook:
-            it.answers = [(500, {})]
-            webhook.send(event())
-            for _ in range(2):
-                await paused(webhook)
-                await clock.advance(60)
-            await webhook.delivered()
-            assert len(it.asked) == 2
+    clock, policy = ManualClock(), WebhookPolicy(base_seconds=60, patience_seconds=100, random=lambda: 1)
+    async with asyncio.timeout(BOUND), receiver() as it, Webhook(it.url, policy=policy, clock=clock) as webhook:
+        it.answers = [(500, {})]
+        webhook.send(event())
+        for seconds in (60, 120):
+            await paused(webhook)
+            await clock.advance(seconds)
+        await webhook.delivered()
+        assert len(it.asked) == 2
     assert [one["reason"] for one in named(told, "webhook.dropped")] == ["too_old"]
 
 
