@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glowplug.app import Readiness, require_ready
     from glowplug.artifact import Artifact
     from glowplug.client import AsyncClient, Client
-    from glowplug.errors import GlowplugError, InvalidInput, JobFailed, NotReady
+    from glowplug.errors import GlowplugError, InvalidInput, JobFailed, NotReady, Unavailable
     from glowplug.model import Batch, File, Image, LoadContext, Model, RunContext, task
 
 __version__ = "0.1.0"
@@ -29,7 +30,10 @@ _HOMES = {
     "LoadContext": "model",
     "Model": "model",
     "NotReady": "errors",
+    "Readiness": "app",
     "RunContext": "model",
+    "Unavailable": "errors",
+    "require_ready": "app",
     "task": "model",
 }
 
@@ -46,7 +50,10 @@ __all__ = [
     "LoadContext",
     "Model",
     "NotReady",
+    "Readiness",
     "RunContext",
+    "Unavailable",
+    "require_ready",
     "task",
 ]
 

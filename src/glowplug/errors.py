@@ -16,7 +16,9 @@ GlowplugError
 ├── NotReady                   come back later                              503
 │   ├── LoadFailed             the load ended in an error                   503
 │   ├── LoadStalled            the load showed no sign of life              503
+│   ├── Unavailable            what it needs is not on this machine         503
 │   └── Draining               leaving: takes nothing new                   503
+├── RateLimited                the same was asked for a moment ago          429
 ├── RemoteError                another process or machine let us down       502
 │   ├── Unreachable            no answer                                    502
 │   ├── DeadlineExceeded       no answer in time                            504
@@ -165,10 +167,25 @@ class LoadStalled(NotReady):
     code = "model_load_stalled"
 
 
+class Unavailable(NotReady):
+    """It cannot exist on this machine; a load raises it with the reason, such as "no microphone"."""
+
+    code = "unavailable"
+    retryable = False
+
+
 class Draining(NotReady):
     """The process is leaving: it finishes what it has and takes nothing new."""
 
     code = "draining"
+
+
+class RateLimited(GlowplugError):
+    """The same was asked for a moment ago; `data["retry_after"]` says when it may be asked again, in seconds."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
 
 
 class RemoteError(GlowplugError):

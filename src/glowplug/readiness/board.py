@@ -110,12 +110,30 @@ class Board(Feed):
         """Return the verdict on the whole."""
         return self._state
 
+    @property
+    def version(self) -> int:
+        """Return the version of the picture of this moment; cheaper than the picture, and never waits."""
+        return self._version
+
     def drain(self) -> None:
         """Say that the process leaves: it finishes what it has and is not ready any more. There is no way back."""
         with self._around.lock:
             self._draining = True
         for component in self.components:
             component.drain()
+        self._changed()
+
+    def renew(self) -> None:
+        """Begin a new life with the same components, all pending: for an application that is started once more.
+
+        Whoever still reports to a component of the life before is not heard.
+        """
+        with self._around.lock:
+            self._components = {name: Component(one.spec, self._around) for name, one in self._components.items()}
+            self._draining = False
+            self._startup_time_ms = None
+            self._began = self._clock.monotonic()
+            self._shown = (0, 0)
         self._changed()
 
     def snapshot(self) -> Snapshot:

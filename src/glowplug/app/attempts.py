@@ -1,0 +1,218 @@
+"""Loading in this process: one component's attempts, in time or not, until it is ready, and what comes after that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from glowplug.app.checks import keep_checking
+from glowplug.app.context import Attempted
+from glowplug.app.loader import Life, Place
+from glowplug.app.performing import Function, Raised, in_daemon_thread
+from glowplug.app.trouble import Trouble
+from glowplug.errors import Canceled, DeadlineExceeded, Draining, Interrupted, TaskFailed
+from glowplug.lifecycle import cancel
+from glowplug.process.faults import load_message
+from glowplug.runtime.backoff import Backoff
+
+GRACE_SECONDS = 5.0
+"""How long a coroutine that was canceled may tidy up."""
+TICK_SECONDS = 1.0
+"""A new stage may bring the deadline nearer, so it is looked at this often."""
+RETRY = Backoff(base_seconds=8.0, cap_seconds=60.0)
+_log = logging.getLogger("glowplug")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a developer gave: how to load, to warm up (called with the value and the context) and to unload."""
+
+    load: Function
+    warm_up: Function | None = None
+    unload: Function | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt; `breakable` while it can be ended from outside, which a thread cannot."""
+
+    number: int
+    context: Attempted
+    breakable: bool = False
+
+    @contextmanager
+    def within_reach(self, on_loop: bool = True) -> Iterator[None]:
+        """Mark a part of the attempt that runs on the loop, if it does."""
+        self.breakable = on_loop
+        try:
+            yield
+        finally:
+            self.breakable = False
+
+
+class Attempts(Life):
+    """The life of a component that is loaded in this process.
+
+    A load past its deadline fails. If it runs in a thread, nobody can end it, and it makes the component ready after
+    all when it finishes late, unless a newer attempt has begun meanwhile.
+    """
+
+    def __init__(self, work: Work, place: Place) -> None:
+        super().__init__(place)
+        self._work = work
+        self._value: Any = None
+        self._context = Attempted()
+        self._task: asyncio.Task[None] | None = None
+        self._warming = asyncio.Lock()
+
+    @property
+    def value(self) -> Any:
+        """Return what the load returned."""
+        return self._value
+
+    async def retry(self) -> None:
+        """Begin a new attempt; what the one before still comes to is dropped."""
+        self._begin()
+
+    async def warm_up(self) -> float | None:
+        """Warm up again, one at a time.
+
+        Raises:
+            TaskFailed: the warm-up raised.
+            DeadlineExceeded: it takes longer than it may.
+        """
+        warm_up, clock = self._work.warm_up, self.place.whole.clock
+        if warm_up is None:
+            return None
+        limit = self.component.spec.deadlines.warm_up_seconds
+        async with self._warming:
+            began = clock.monotonic()
+            try:
+                async with asyncio.timeout(limit):
+                    await warm_up.perform(self._value, self._context, thread=f"warm up {self.place.name}")
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"{self.place.name}: the warm-up takes longer than {limit:g} s") from error
+            except Raised as raised:
+                raise TaskFailed(f"{self.place.name}: {load_message(raised.error)}") from raised.error
+            seconds = clock.monotonic() - began
+        self.component.rewarmed(seconds)
+        return seconds
+
+    async def _start(self) -> None:
+        self._begin()
+
+    async def _stop(self) -> None:
+        task, self._task = self._task, None
+        self._context.abandon(Interrupted(f"{self.place.name}: the application is leaving"))
+        await ended(task)
+        value, self._value = self._value, None
+        if value is not None and self._work.unload is not None:
+            with suppress(TimeoutError, Raised):
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await self._work.unload.perform(value, thread=f"unload {self.place.name}")
+
+    def _begin(self) -> None:
+        # At once: whoever asks for the same a moment later finds an attempt under way.
+        attempt = self._next()
+        earlier, self._value = self._task, None
+        self._task = asyncio.create_task(self._live(attempt, earlier), name=f"load {self.place.name}")
+
+    def _next(self) -> Attempt:
+        options = self.place.options
+        number = self.component.begin()
+        self._context.abandon(Canceled(f"{self.place.name}: a newer attempt has begun"))
+        self._context = Attempted(device=options.device or "cpu", options=dict(options.options))
+        self._context.attach(self.component, number)
+        return Attempt(number, self._context)
+
+    async def _live(self, attempt: Attempt, earlier: asyncio.Task[None] | None) -> None:
+        await ended(earlier)
+        failures = 0
+        await asyncio.sleep(self.place.head_start_seconds)
+        while (trouble := await self._try(attempt)) is not None:
+            failures += 1
+            if trouble.story:
+                _log.error("%s could not be loaded (attempt %d)\n%s", self.place.name, attempt.number, trouble.story)
+            if not trouble.may_pass or failures > self.place.options.retries:
+                trouble.tell(self.component, attempt.number)
+                return
+            await self._pause(trouble, failures)
+            try:
+                attempt = self._next()
+            except Draining:
+                return
+        if self.place.options.check is not None and self.component.status.can_serve:
+            await keep_checking(self.place, self._value)
+
+    async def _pause(self, trouble: Trouble, failures: int) -> None:
+        delay = RETRY.delay_seconds(failures)
+        again = f"in {delay:.0f} s ({failures + 1} of {self.place.options.retries + 1})"
+        self.component.postpone(again, trouble.message, trouble.error_class)
+        await self.place.whole.clock.sleep(delay)
+
+    async def _try(self, attempt: Attempt) -> Trouble | None:
+        """Return why an attempt failed, None if it made the component ready or was given up at its deadline."""
+        work = asyncio.create_task(self._bring_up(attempt), name=f"attempt at {self.place.name}")
+        watch = asyncio.create_task(self._watch(attempt, work), name=f"deadline of {self.place.name}")
+        try:
+            await asyncio.wait({work})
+        finally:
+            await cancel(watch)
+            await ended(work)
+        return None if work.cancelled() else work.result()
+
+    async def _watch(self, attempt: Attempt, work: asyncio.Task[Trouble | None]) -> None:
+        clock = self.place.whole.clock
+        while (moment := self.component.deadline()) is not None:
+            await clock.sleep(max(0.0, min(TICK_SECONDS, moment - clock.monotonic())))
+            if self.component.expire() is not None:
+                if attempt.breakable:
+                    work.cancel()
+                return
+
+    async def _bring_up(self, attempt: Attempt) -> Trouble | None:
+        try:
+            self._value = await self._loaded(attempt)
+        except Raised as raised:
+            return Trouble.of(raised.error, required=self.component.required)
+        except Exception as error:  # noqa: BLE001 - weights that cannot be had fail the load as the load itself does
+            return Trouble.of(error, required=self.component.required)
+        # In a thread, because the history of loads is written: a slow disk must hold up nobody.
+        await in_daemon_thread(partial(self.component.ready, attempt=attempt.number), f"note {self.place.name}")
+        return None
+
+    async def _loaded(self, attempt: Attempt) -> Any:
+        context, name = attempt.context, self.place.name
+        if self.place.options.weights:
+            with attempt.within_reach():
+                context.weights = await self._weights(attempt)
+        with attempt.within_reach(self._work.load.on_loop):
+            value = await self._work.load.perform(context, thread=f"load {name}")
+        warm_up = self._work.warm_up
+        if warm_up is not None and self.place.whole.auto_warmup:
+            self.component.warming(attempt=attempt.number)
+            with attempt.within_reach(warm_up.on_loop):
+                await warm_up.perform(value, context, thread=f"warm up {name}")
+        return value
+
+    async def _weights(self, attempt: Attempt) -> dict[str, Any]:
+        def progress(done: int, total: int | None, stage: str) -> None:
+            self.component.stage(stage, attempt=attempt.number)
+            self.component.advance(done=done, total=total, unit="bytes", attempt=attempt.number)
+
+        return await self.place.storage.fetch(self.place.options.weights, progress)
+
+
+async def ended(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task and wait for its end, but not for ever: it may run a developer's code, which may not end."""
+    if task is None or task.done():
+        return
+    task.cancel()
+    await asyncio.wait({task}, timeout=GRACE_SECONDS)
+    if task.done() and not task.cancelled():
+        task.exception()

@@ -1,0 +1,140 @@
+"""The web side of a `Readiness`: its routes, its dependencies, and how an application knows it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from glowplug.app.inspection import holders, required_by
+from glowplug.app.options import ReadinessOptions
+from glowplug.errors import SettingsError
+from glowplug.readiness.board import Board
+from glowplug.web.parts import ReadinessParts, WarmUp
+from glowplug.web.permission import local_only
+from glowplug.web.require import Requirement
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+    from starlette.requests import HTTPConnection
+    from starlette.routing import BaseRoute
+
+STATE = "glowplug_readiness"
+"""Where the state of an application keeps those that it was started with."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Guest:
+    """What an application knows of a `Readiness`; its actions run on the event loop of the components."""
+
+    board: Board
+    options: ReadinessOptions
+    retry_named: Callable[..., Awaitable[Sequence[str]]]
+    warm_all: Callable[[], Awaitable[Sequence[WarmUp]]]
+
+    async def retry(self, names: Sequence[str]) -> Sequence[str]:
+        """Load failed components again."""
+        return await self.retry_named(*names)
+
+    async def warm_up(self) -> Sequence[WarmUp]:
+        """Warm every loaded component again."""
+        return await self.warm_all()
+
+    def knows(self, names: Sequence[str]) -> bool:
+        """Say whether all of `names` are components."""
+        return set(names) <= {one.name for one in self.board.components}
+
+    def parts(self) -> ReadinessParts:
+        """Return what the routes are made of."""
+        return ReadinessParts(
+            own=self.board,
+            actions=self,
+            permit=local_only(self.options.token),
+            early_status=self.options.early_status,
+            clock=self.options.clock,
+        )
+
+
+def require_ready(*names: str) -> Any:
+    """Return a dependency for routes that need the components `names` of the application's own `Readiness`.
+
+    For modules that do not see that object; else use its `require`. Unknown names are told when the application starts.
+    """
+    from fastapi import Depends
+
+    return Depends(OwnRequirement(names))
+
+
+def requirement(guest: Guest, names: Sequence[str]) -> Any:
+    """Return a dependency on components of `guest`."""
+    from fastapi import Depends
+
+    return Depends(Requirement(lambda _: guest.board, names, guest.options.early_status))
+
+
+def adopt(app: Any, guest: Guest) -> None:
+    """Let an application, and those mounted in it, know its `Readiness`, and check what their routes require.
+
+    Raises:
+        SettingsError: a route requires what does not exist.
+    """
+    _KNOWN.add(guest)
+    for holder in holders(app):
+        if hasattr(holder, "state"):
+            guests = getattr(holder.state, STATE, ())
+            setattr(holder.state, STATE, guests if guest in guests else (*guests, guest))
+        for names in required_by(holder):
+            # Another Readiness of the same application may begin after this one.
+            if not any(known.knows(names) for known in _KNOWN):
+                listed = ", ".join(one.name for one in guest.board.components) or "none"
+                raise SettingsError(f"require_ready({', '.join(map(repr, names))}): there are: {listed}")
+
+
+def router(guest: Guest, prefix: str, lifespan: Any, *, metrics: bool) -> APIRouter:
+    """Return the routes for FastAPI."""
+    from glowplug.web.router import readiness_router
+
+    del metrics
+    return readiness_router(guest.parts(), prefix, lifespan)
+
+
+def routes(guest: Guest, prefix: str, *, metrics: bool) -> list[BaseRoute]:
+    """Return the routes for Starlette."""
+    from glowplug.web.routes import readiness_routes
+
+    del metrics
+    return readiness_routes(guest.parts(), prefix)
+
+
+_KNOWN: weakref.WeakSet[Guest] = weakref.WeakSet()
+
+
+class OwnRequirement(Requirement):
+    """A requirement that finds the `Readiness` of the application that a request is for."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(self._board, names)
+        self._of: weakref.WeakKeyDictionary[Guest, Requirement] = weakref.WeakKeyDictionary()
+
+    def check(self, connection: HTTPConnection) -> None:
+        """Return if the components are ready. Raises `NotReadyAnswer`."""
+        guest = self._guest(connection)
+        found = self._of.get(guest)
+        if found is None:
+            board = guest.board
+            found = self._of[guest] = Requirement(lambda _: board, self.names, guest.options.early_status)
+        found.check(connection)
+
+    def _board(self, connection: HTTPConnection) -> Board:
+        return self._guest(connection).board
+
+    def _guest(self, connection: HTTPConnection) -> Guest:
+        guests: Sequence[Guest] = getattr(connection.app.state, STATE, ())
+        found = next((guest for guest in guests if guest.knows(self.names)), None)
+        if found is None:
+            raise SettingsError(
+                f"require_ready({', '.join(map(repr, self.names))}): this application was started without a Readiness "
+                "that has it; use FastAPI(lifespan=ready.lifespan)"
+            )
+        return found
