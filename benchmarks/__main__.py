@@ -11,7 +11,18 @@ import time
 
 from benchmarks.report import Figure, show
 
-NAMES = ("import_cost", "cold_start", "drain", "direct_calls", "kills", "eta", "digits_quality")
+NAMES = (
+    "import_cost",
+    "cold_start",
+    "drain",
+    "direct_calls",
+    "library_cost",
+    "gil",
+    "fan_out",
+    "kills",
+    "eta",
+    "digits_quality",
+)
 
 
 def main(names: list[str]) -> int:

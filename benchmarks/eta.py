@@ -196,8 +196,8 @@ def _error(scenario: Scenario, found: Sequence[Judged]) -> Figure:
     return Figure(
         f"ETA at half-way: {scenario.name}",
         f"off by {middle:.0%} of the load (worst {worst:.0%}), {of_left:.0%} of the time left",
-        "median <= 20 % of the load",
-        middle <= 0.2,
+        "median <= 15 % of the load",
+        middle <= 0.15,
         f"second load, {len(found)} machines, {seconds:.1f} s; {scenario.method}",
     )
 

@@ -26,15 +26,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def program(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def program(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *, stdin: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a process group of its own; on the way out the whole group is ended."""
     with Path(os.environ.get("BENCH_LOG", os.devnull)).open("ab") as log:
         process = subprocess.Popen(
-            list(command), env={**_usual(), **(environment or {})}, stdout=log, stderr=log, start_new_session=True
+            list(command),
+            env={**_usual(), **(environment or {})},
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             yield process
         finally:
+            if process.stdin is not None:
+                process.stdin.close()
             _end(process)
 
 

@@ -59,13 +59,25 @@ class System:
         return self.start("worker", str(target), "--gateway", self.url, environment=more)
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        return self.launch([*COMMAND, *arguments], environment)
+
+    def app(self, script: Path, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """Run a program of somebody else's, which is told its port first."""
+        return self.launch([sys.executable, str(script), str(self.port), *arguments], stdin=stdin)
+
+    def launch(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [*COMMAND, *arguments],
+                list(command),
                 env={**self.environment, **(environment or {})},
                 stdout=log,
                 stderr=log,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 start_new_session=True,
             )
         self.programs.append(process)
@@ -81,6 +93,8 @@ class System:
     def stop(self) -> None:
         self.http.close()
         for process in self.programs:
+            if process.stdin is not None:
+                process.stdin.close()
             end(process)
 
     def log(self) -> str:
