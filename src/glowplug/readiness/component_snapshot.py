@@ -108,13 +108,17 @@ class ComponentSnapshot:
         return {
             "ready": self.status.can_serve,
             "status": self.status.value,
+            "required": self.required,
             **present(
+                label=self.label,
                 model=self.model,
                 loaded_at=written(timings.loaded_at),
                 load_time_ms=timings.load_time_ms,
                 warmup_time_ms=timings.warmup_time_ms,
                 progress=int(self.percent) if self.attempt else None,
                 estimated_seconds=self.estimated_seconds,
+                estimated_seconds_p90=self.estimate and self.estimate.seconds_p90,
+                loading_seconds=self.loading_seconds and round(self.loading_seconds, 1),
                 reason=self.reason,
                 error=failure and failure.error,
                 error_class=failure and failure.error_class.value,
@@ -122,6 +126,11 @@ class ComponentSnapshot:
                 attempt=self.attempt if self.attempt > 1 else None,
                 stage=progress and progress.stage,
                 message=progress and progress.words,
+            ),
+            **(
+                present(done=progress.done, total=progress.total, unit=progress.unit)
+                if progress and progress.total
+                else {}
             ),
         }
 

@@ -52,6 +52,11 @@ class Estimate:
         """Return the median in whole seconds, at least one."""
         return max(1, math.ceil(self.p50_seconds))
 
+    @property
+    def seconds_p90(self) -> int:
+        """Return the band's far end in whole seconds, at least one."""
+        return max(1, math.ceil(self.p90_seconds))
+
     def aged(self, seconds: float) -> Estimate:
         """Return what is left of the estimate after `seconds` without news; never less than nothing."""
         low, middle, high = (max(0.0, getattr(self, name) - seconds) for name in _FIELDS)

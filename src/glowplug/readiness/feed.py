@@ -6,8 +6,9 @@ import asyncio
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from types import TracebackType
+from typing import TypeVar
 
 from glowplug.clock import Clock
 from glowplug.errors import Draining, LoadFailed, NotReady
@@ -43,6 +44,19 @@ class Subscription(AsyncIterator[Snapshot]):
         self._closed = True
         self._news.set()
 
+    @property
+    def closed(self) -> bool:
+        """Say whether the iteration has ended, or ends at the next step."""
+        return self._closed
+
+    async def within(self, seconds: float) -> Snapshot | None:
+        """Return the next picture; None when none came in `seconds`, or at the end."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(self)
+        except (TimeoutError, StopAsyncIteration):
+            return None
+
     async def __anext__(self) -> Snapshot:
         while not self._closed:
             await self._news.wait()
@@ -60,6 +74,9 @@ class Subscription(AsyncIterator[Snapshot]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+Reading = TypeVar("Reading", bound=Subscription)
 
 
 class _Loop:
@@ -82,6 +99,11 @@ class Feed(ABC):
     @abstractmethod
     def snapshot(self) -> Snapshot:
         """Return the picture of this moment; from any thread."""
+
+    @property
+    @abstractmethod
+    def version(self) -> int:
+        """Return the version of the picture of this moment; cheaper than the picture, and never waits."""
 
     def is_ready(self, *names: str) -> bool:
         """Say whether work may be sent now: to all that is required, or to the components `names`."""
@@ -110,15 +132,25 @@ class Feed(ABC):
 
     def subscribe(self, after: int | None = None) -> Subscription:
         """Return a subscription in the running loop; with `after`, a picture of that version is not sent again."""
+        return self.join(Subscription(after))
+
+    def join(self, subscription: Reading) -> Reading:
+        """Tell `subscription` of this feed from now on, in the running loop; it is kept only weakly."""
         loop = asyncio.get_running_loop()
         with self._loops_lock:
             self._loops = {known: one for known, one in self._loops.items() if not known.is_closed()}
             home = self._loops.setdefault(loop, _Loop(loop))
-        subscription = Subscription(after)
         # Joined before the first picture is taken: what changes in between is then told too.
         home.subscriptions.add(subscription)
         subscription.offer(self.snapshot())
         return subscription
+
+    def hang_up(self) -> None:
+        """End every subscription of this moment: the server leaves and waits for its streams; from any thread."""
+        with self._loops_lock:
+            homes = list(self._loops.values())
+        for home in homes:
+            self._call(home, _close)
 
     async def _until_ready(self, names: Collection[str]) -> Snapshot:
         async for snapshot in self.subscribe():
@@ -133,11 +165,11 @@ class Feed(ABC):
             for home in asleep:
                 home.woken = True
         for home in asleep:
-            self._wake(home)
+            self._call(home, self._deliver)
 
-    def _wake(self, home: _Loop) -> None:
+    def _call(self, home: _Loop, told: Callable[[_Loop], None]) -> None:
         try:
-            home.loop.call_soon_threadsafe(self._deliver, home)
+            home.loop.call_soon_threadsafe(told, home)
         except RuntimeError:
             # The loop was closed: nobody there can read any more.
             with self._loops_lock:
@@ -149,6 +181,11 @@ class Feed(ABC):
         snapshot = self.snapshot()
         for subscription in list(home.subscriptions):
             subscription.offer(snapshot)
+
+
+def _close(home: _Loop) -> None:
+    for subscription in list(home.subscriptions):
+        subscription.close()
 
 
 def _settled(snapshot: Snapshot) -> bool:

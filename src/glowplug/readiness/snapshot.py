@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -80,6 +79,12 @@ class Snapshot:
         return None if self.estimate is None else self.estimate.seconds
 
     @property
+    def loading_seconds(self) -> float | None:
+        """Return how long the longest of the loads that are waited for has run, None while none runs."""
+        running = [one.loading_seconds for one in self.components if holds_back(one)]
+        return max((round(seconds, 1) for seconds in running if seconds is not None), default=None)
+
+    @property
     def retry_after(self) -> int:
         """Return when to ask again, in whole seconds from 1 to 30; 2 while nobody knows."""
         return min(LONGEST_RETRY_AFTER_SECONDS, self.estimated_seconds or RETRY_AFTER_UNKNOWN_SECONDS)
@@ -120,7 +125,6 @@ class Snapshot:
     def health(self) -> Body:
         """Return the body of `/health`: how the process is, answered with 200 while it lives."""
         first = next((one for one in self.components if one.required and one.model), None)
-        loading = max((one.loading_seconds or 0.0 for one in self.components if holds_back(one)), default=0.0)
         is_loading = _HEALTH[self.state] == "loading"
         return {
             # First, so that no component's name can hide a fact of the process.
@@ -134,7 +138,7 @@ class Snapshot:
             **present(
                 model_name=first and first.model,
                 device=first and first.device,
-                loading_time=f"{loading:.1f}s" if is_loading else None,
+                loading_time=f"{self.loading_seconds or 0.0:.1f}s" if is_loading else None,
                 error=self.message if self.state is State.ERROR else None,
             ),
         }
@@ -150,8 +154,11 @@ class Snapshot:
             **self._wait(),
         }
 
-    def api_ready(self) -> Body:
-        """Return the body of `/api/ready` and of each event of its stream; answered with 200 always."""
+    def api_ready(self, links: Mapping[str, str] | None = None) -> Body:
+        """Return the body of `/api/ready` and of each event of its stream; answered with 200 always.
+
+        `links` are the addresses of the other routes, relative to this one's.
+        """
         return {
             "ready": self.ready,
             "state": self.state.value,
@@ -159,7 +166,9 @@ class Snapshot:
             "services": self.services(),
             "startup_time_ms": self.startup_time_ms,
             "errors": list(self.errors),
+            "taken_at": written(self.taken_at),
             **({} if self.ready else {"message": self.message, **self._wait()}),
+            **present(loading_seconds=self.loading_seconds, links=links and dict(links)),
         }
 
     def admin_ready(self, early_status: int = TOO_EARLY) -> tuple[int, Body]:
@@ -203,7 +212,7 @@ class Snapshot:
         return {
             "progress": self.progress,
             "estimated_seconds": self.estimated_seconds,
-            **present(estimated_seconds_p90=self.estimate and math.ceil(self.estimate.p90_seconds)),
+            **present(estimated_seconds_p90=self.estimate and self.estimate.seconds_p90),
             "phase": self.state.phase.value,
             "retry_after": self.retry_after,
         }

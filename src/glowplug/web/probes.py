@@ -6,48 +6,86 @@ zero; and its models over all workers, of which everything else tells.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from importlib import import_module
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
+from glowplug.errors import NotFound
 from glowplug.readiness import Feed, Snapshot
+from glowplug.web import links
+from glowplug.web.answers import JSON, OPEN, flat
+from glowplug.web.frames import Frames
+from glowplug.web.parts import ReadinessParts
 
-Answer = tuple[int, dict[str, Any]]
-View = Callable[[], Answer]
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-TOO_EARLY = 425
-
-
-def probe_routes(own: Feed, models: Feed | None = None, *, early_status: int = TOO_EARLY) -> list[BaseRoute]:
-    """Return the routes over a process's own board and, on a gateway, its models.
-
-    `early_status` is the status of `/api/v1/admin/ready` while models load: 425, or 503 for clients that do not
-    know it.
-    """
-    told = own if models is None else models
-    views: Mapping[str, View] = {
-        "/livez": _alive,
-        "/readyz": lambda: own.snapshot().ready_probe(),
-        "/startupz": lambda: _started(own.snapshot()),
-        "/ready": lambda: own.snapshot().ready_probe(),
-        "/health": lambda: (HTTPStatus.OK, told.snapshot().health()),
-        "/api/health": lambda: (HTTPStatus.OK, told.snapshot().health()),
-        "/api/ready": lambda: (HTTPStatus.OK, told.snapshot().api_ready()),
-        "/api/v1/admin/ready": lambda: told.snapshot().admin_ready(early_status),
-    }
-    return [Route(path, _endpoint(view), methods=["GET"]) for path, view in views.items()]
+View = Callable[[Request], Response]
 
 
-def _alive() -> Answer:
-    return HTTPStatus.OK, {"status": "alive"}
+class Probes:
+    """The views over one set of boards."""
+
+    def __init__(self, parts: ReadinessParts, frames: Frames) -> None:
+        self._parts = parts
+        self._frames = frames
+
+    def views(self) -> Mapping[str, View]:
+        """Return the view of each documented path."""
+        return {
+            links.API_READY: self._api_ready,
+            links.ADMIN_READY: self._admin_ready,
+            links.HEALTH: self._health,
+            links.API_HEALTH: self._health,
+            links.LIVE: lambda _: flat(HTTPStatus.OK, {"status": "alive"}),
+            links.READY: self._ready,
+            links.PROBE: self._ready,
+            links.STARTED: self._started,
+            links.READY_OF: lambda request: self._component(request.path_params["component"]),
+            links.PROBE_OF: lambda request: self._component(request.path_params["component"]),
+            links.SERVER_LIVE: lambda _: flat(HTTPStatus.OK, {"live": True}),
+            links.SERVER_READY: lambda _: flat(*self._parts.told.snapshot().ready_probe()),
+            links.MODEL_READY: lambda request: self._model(request.path_params["name"]),
+        }
+
+    def _api_ready(self, request: Request) -> Response:
+        del request
+        return Response(self._frames.newest().ready, headers=OPEN, media_type=JSON)
+
+    def _admin_ready(self, request: Request) -> Response:
+        del request
+        return flat(*self._parts.told.snapshot().admin_ready(self._parts.early_status))
+
+    def _health(self, request: Request) -> Response:
+        del request
+        return flat(HTTPStatus.OK, self._parts.told.snapshot().health())
+
+    def _ready(self, request: Request) -> Response:
+        del request
+        return flat(*self._parts.own.snapshot().ready_probe())
+
+    def _started(self, request: Request) -> Response:
+        del request
+        return flat(*_started(self._parts.own.snapshot()))
+
+    def _component(self, name: str) -> Response:
+        told = self._parts.told.snapshot()
+        # A gateway's own parts can be asked for too, by names that no model has.
+        board = told if told.find(name) else self._parts.own.snapshot()
+        return flat(*board.only([name]).ready_probe())
+
+    def _model(self, name: str) -> Response:
+        snapshot = self._parts.told.snapshot()
+        known = snapshot.find(name) or next((one for one in snapshot.components if one.model == name), None)
+        if known is None:
+            raise NotFound(f"no model named {name!r}")
+        status, body = snapshot.only([known.name]).ready_probe()
+        return flat(status, {"name": name, **body})
 
 
-def _started(snapshot: Snapshot) -> Answer:
+def _started(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
     """Return the answer for a start-up probe: good for ever once everything required was ready."""
     if snapshot.startup_time_ms is not None:
         return HTTPStatus.OK, {"started": True, "startup_time_ms": snapshot.startup_time_ms}
@@ -55,18 +93,8 @@ def _started(snapshot: Snapshot) -> Answer:
     return (HTTPStatus.OK, {"started": True}) if status == HTTPStatus.OK else (status, {"started": False, **body})
 
 
-def _endpoint(view: View) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        del request
-        status, body = view()
-        return JSONResponse(body, status, _headers(status, body))
-
-    return endpoint
-
-
-def _headers(status: int, body: Mapping[str, Any]) -> dict[str, str]:
-    headers = {"Cache-Control": "no-store"}
-    if status != HTTPStatus.OK and "retry_after" in body:
-        # Pages of other origins may read the header only if they are told of it.
-        headers |= {"Retry-After": str(body["retry_after"]), "Access-Control-Expose-Headers": "Retry-After"}
-    return headers
+def probe_routes(own: Feed, models: Feed | None = None, *, early_status: int = 425) -> list[BaseRoute]:
+    """Return the routes without actions over a process's own board and, on a gateway, its models."""
+    routes = import_module("glowplug.web.routes")
+    made: list[BaseRoute] = routes.readiness_routes(ReadinessParts(own=own, models=models, early_status=early_status))
+    return made

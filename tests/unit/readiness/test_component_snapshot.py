@@ -37,18 +37,25 @@ def read(data: Any) -> ComponentSnapshot:
 
 
 def test_an_entry_of_what_waits_says_no_more_than_that() -> None:
-    assert ComponentSnapshot("chat").service() == {"ready": False, "status": "pending"}
+    assert ComponentSnapshot("chat").service() == {"ready": False, "status": "pending", "required": True}
 
 
 def test_an_entry_of_what_loads_says_how_far_and_how_long() -> None:
     assert LOADING.service() == {
         "ready": False,
         "status": "loading",
+        "required": True,
+        "label": "TTS",
         "model": "xtts",
         "progress": 45,
         "estimated_seconds": 11,
+        "estimated_seconds_p90": 15,
+        "loading_seconds": 12.5,
         "stage": "read",
         "message": "Reading weights, 4.1 of 9.8 GB",
+        "done": 4.1e9,
+        "total": 9.8e9,
+        "unit": "bytes",
     }
 
 
@@ -64,6 +71,7 @@ def test_an_entry_of_what_is_ready_says_what_it_took() -> None:
     assert ready.service() == {
         "ready": True,
         "status": "ready",
+        "required": True,
         "model": "llama3.2",
         "loaded_at": "2024-02-20T10:30:45.000Z",
         "load_time_ms": 812.5,
@@ -74,7 +82,12 @@ def test_an_entry_of_what_is_ready_says_what_it_took() -> None:
 
 def test_an_entry_of_what_is_not_installed_gives_the_reason() -> None:
     absent = ComponentSnapshot("stt", status=Status.UNAVAILABLE, reason="not_installed")
-    assert absent.service() == {"ready": False, "status": "unavailable", "reason": "not_installed"}
+    assert absent.service() == {
+        "ready": False,
+        "status": "unavailable",
+        "required": True,
+        "reason": "not_installed",
+    }
 
 
 def test_an_entry_of_what_failed_gives_the_error_for_people_and_machines() -> None:
@@ -85,6 +98,7 @@ def test_an_entry_of_what_failed_gives_the_error_for_people_and_machines() -> No
     assert failed.service() == {
         "ready": False,
         "status": "error",
+        "required": True,
         "progress": 30,
         "error": "Out of memory",
         "error_class": "out_of_memory",

@@ -61,17 +61,29 @@ def test_api_ready_while_loading() -> None:
             "tts": {
                 "ready": False,
                 "status": "loading",
+                "required": True,
+                "label": "TTS",
                 "model": "xtts",
                 "progress": 65,
                 "estimated_seconds": 45,
+                "estimated_seconds_p90": 60,
+                "loading_seconds": 12.3,
                 "stage": "read",
                 "message": "Reading weights",
             },
-            "stt": {"ready": False, "status": "unavailable", "reason": "not_installed"},
+            "stt": {
+                "ready": False,
+                "status": "unavailable",
+                "required": False,
+                "label": "STT",
+                "reason": "not_installed",
+            },
         },
         "startup_time_ms": None,
         "errors": [],
+        "taken_at": "2024-02-20T10:31:00.000Z",
         "message": "AI models are still loading",
+        "loading_seconds": 12.3,
         "estimated_seconds": 45,
         "estimated_seconds_p90": 60,
         "phase": "loading",
@@ -79,18 +91,32 @@ def test_api_ready_while_loading() -> None:
     }
 
 
-def test_api_ready_when_ready_is_the_document_to_the_letter() -> None:
+def test_api_ready_when_ready_has_all_that_the_document_has() -> None:
     tts = replace(READY, model=None, timings=Timings(None, None, 234.5))
     assert picture(tts, ABSENT, startup_time_ms=1825.7).api_ready() == {
         "ready": True,
         "state": "READY",
         "progress": 100,
         "services": {
-            "tts": {"ready": True, "status": "ready", "warmup_time_ms": 234.5, "progress": 100},
-            "stt": {"ready": False, "status": "unavailable", "reason": "not_installed"},
+            "tts": {
+                "ready": True,
+                "status": "ready",
+                "required": True,
+                "label": "TTS",
+                "warmup_time_ms": 234.5,
+                "progress": 100,
+            },
+            "stt": {
+                "ready": False,
+                "status": "unavailable",
+                "required": False,
+                "label": "STT",
+                "reason": "not_installed",
+            },
         },
         "startup_time_ms": 1825.7,
         "errors": [],
+        "taken_at": "2024-02-20T10:31:00.000Z",
     }
 
 
@@ -439,3 +465,15 @@ def test_every_view_is_plain_json(parts: list[ComponentSnapshot]) -> None:
     one = picture(*parts)
     for body in (one.health(), one.ready_probe(), one.api_ready(), one.admin_ready(), one.ws_init(), one.to_dict()):
         assert json.loads(json.dumps(body, allow_nan=False))
+
+
+def test_api_ready_carries_the_addresses_of_the_other_routes() -> None:
+    body = picture(LOADING).api_ready({"stream": "ready/stream"})
+    assert body["links"] == {"stream": "ready/stream"}
+
+
+def test_the_longest_load_that_is_waited_for_tells_how_long_it_has_been() -> None:
+    longer = replace(LOADING, name="chat", loading_seconds=20.04)
+    optional = replace(LOADING, name="stt", loading_seconds=90.0, required=False)
+    assert picture(LOADING, longer, optional).loading_seconds == 20.0
+    assert picture(READY).loading_seconds is None
