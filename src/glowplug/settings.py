@@ -91,6 +91,18 @@ class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     min_free_bytes: Bytes = 512 << 20
 
 
+class AlertSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who is told when readiness changes: a URL that takes JSON. It is a secret itself, as such addresses often are.
+
+    `webhook_secret` signs what is sent (`whsec_` and base64; several with spaces between them). A gateway tells of its
+    models for its local workers too, which therefore have this switched off.
+    """
+
+    enabled: bool = True
+    webhook_url: Secret | None = None
+    webhook_secret: Secret | None = None
+
+
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged and how; `auto` is `pretty` on a terminal and `logfmt` otherwise."""
 
@@ -116,6 +128,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -157,6 +170,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "GLOWPLUG_URL": url,
             "GLOWPLUG_DATA": str(self.data),
             "GLOWPLUG_CACHE": str(self.cache),
+            "GLOWPLUG_ALERTS_ENABLED": "false",
             "GLOWPLUG_LOG_LEVEL": self.log.level,
             "GLOWPLUG_LOG_FORMAT": log_format,
         }

@@ -30,8 +30,9 @@ class InteriorParts:
 
 
 def make_telemetry(settings: Settings, *tokens: str) -> Telemetry:
-    """Return the log and the metrics of this process, in which neither `tokens` nor the API's token are shown."""
-    known = [*tokens, *([settings.gateway.token.reveal()] if settings.gateway.token else [])]
+    """Return the log and the metrics of this process, in which neither `tokens` nor the settings' secrets are shown."""
+    secrets = (settings.gateway.token, settings.alerts.webhook_url, settings.alerts.webhook_secret)
+    known = [*tokens, *(word for secret in secrets if secret for word in secret.reveal().split())]
     return Telemetry(settings.log.level, settings.log.format, secrets=known, version=__version__)
 
 

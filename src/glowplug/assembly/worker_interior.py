@@ -14,7 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from glowplug.artifacts.http import HttpArtifacts
+from glowplug.assembly.alerts import alerts_of
 from glowplug.assembly.opening import InteriorParts
+from glowplug.assembly.readiness import UpkeepActions
 from glowplug.assembly.server import HttpServer
 from glowplug.boot import Application
 from glowplug.lifecycle import Startable, cancel
@@ -27,10 +29,12 @@ from glowplug.runtime.direct import DirectApp, DirectParts, DirectPolicy
 from glowplug.runtime.interruption import Interruptions, Notice, serve_until_left
 from glowplug.runtime.notices import NoticeParts, Notices
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
+from glowplug.runtime.upkeep import Upkeep
 from glowplug.runtime.worker import Worker, WorkerParts
 from glowplug.settings import Settings, is_loopback
-from glowplug.telemetry import Telemetry
-from glowplug.web.probes import probe_routes
+from glowplug.web.parts import ReadinessParts
+from glowplug.web.permission import local_only
+from glowplug.web.routes import readiness_routes
 
 
 class WorkerInterior(Startable):
@@ -49,7 +53,7 @@ class WorkerInterior(Startable):
                 scratch=parts.scratch / "calls",
                 clock=parts.clock,
                 policy=direct_policy(settings, token),
-                otherwise=own_routes(parts),
+                otherwise=own_routes(parts, host),
             )
         )
         self._server = HttpServer(direct, listener)
@@ -71,6 +75,7 @@ class WorkerInterior(Startable):
         )
         self._backend = backend_of(settings, token)
         self._notices = Notices(NoticeParts(parts.board, who, self._backend, parts.clock)) if self._backend else None
+        self._alerts = alerts_of(settings, parts.board, parts.clock, who.instance_id)
         self._interruptions = Interruptions()
         self._failed = False
         self._life = AsyncExitStack()
@@ -97,7 +102,8 @@ class WorkerInterior(Startable):
 
     async def _start(self) -> None:
         telling = [one for one in (self._backend, self._notices) if one is not None]
-        parts = (self._parts.telemetry, self._link, self._artifacts, self._server, self._worker, *telling)
+        opened = (self._parts.telemetry, *self._alerts, self._link, self._artifacts)
+        parts: tuple[Startable, ...] = (*opened, self._server, self._worker, *telling)
         for part in (*parts, self._interruptions):
             await self._life.enter_async_context(part)
 
@@ -110,16 +116,23 @@ def direct_policy(settings: Settings, token: str) -> DirectPolicy:
     return DirectPolicy(admission=Admission(token=None if is_loopback(settings.worker.host) else token))
 
 
-def own_routes(parts: InteriorParts) -> Application:
-    """Return what the worker answers besides calls: probes and metrics."""
-    telemetry: Telemetry = parts.telemetry
+def own_routes(parts: InteriorParts, host: Host) -> Application:
+    """Return what the worker answers besides calls: how ready it is, and its metrics."""
+    telemetry, settings = parts.telemetry, parts.settings
+    readiness = ReadinessParts(
+        own=parts.board,
+        actions=UpkeepActions(Upkeep([host], parts.board)),
+        permit=local_only(None if is_loopback(settings.worker.host) else parts.token),
+        early_status=settings.not_ready_status,
+        clock=parts.clock,
+    )
 
     async def metrics(request: Request) -> Response:
         del request
         body, media_type = telemetry.metrics()
         return Response(body, media_type=media_type)
 
-    return Starlette(routes=[*probe_routes(parts.board), Route("/metrics", metrics)])
+    return Starlette(routes=[*readiness_routes(readiness), Route("/metrics", metrics)])
 
 
 def backend_of(settings: Settings, token: str) -> BackendPost | None:

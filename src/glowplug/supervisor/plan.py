@@ -15,7 +15,7 @@ from pathlib import Path
 
 from glowplug.errors import SettingsError
 
-_TOKENS = re.compile(r"GLOWPLUG_(WORKER_)?TOKEN(_FILE)?")
+_SECRETS = re.compile(r"GLOWPLUG_((WORKER_)?TOKEN|ALERTS_WEBHOOK_(URL|SECRET))(_FILE)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ def plan_workers(
     additions: Mapping[str, str],
     options: Mapping[str, str] | None = None,
 ) -> tuple[WorkerPlan, ...]:
-    """Say how the workers for `targets` are run: this interpreter, `environment` without its tokens, and `additions`.
+    """Say how the workers for `targets` are run: this interpreter, `environment` without its secrets, and `additions`.
 
     `additions` carry the gateway's URL and the *path* of the worker token; `options` go to every model.
     """
-    kept = {name: value for name, value in environment.items() if not _TOKENS.fullmatch(name)}
+    kept = {name: value for name, value in environment.items() if not _SECRETS.fullmatch(name)}
     said = [word for name, value in (options or {}).items() for word in ("--option", f"{name}={value}")]
     seen: Counter[str] = Counter()
     plans = []
