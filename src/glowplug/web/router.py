@@ -11,10 +11,13 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from glowplug.web.operations import operations
+from glowplug.web.documents import DOCUMENTS
+from glowplug.web.glance import Glance
+from glowplug.web.operations import Operation, operations
 from glowplug.web.parts import ReadinessParts
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+_AS_IS: dict[str, Any] = {"response_model": None, "response_class": Response}
 
 
 def readiness_router(parts: ReadinessParts, prefix: str = "", lifespan: Lifespan | None = None) -> APIRouter:
@@ -25,17 +28,38 @@ def readiness_router(parts: ReadinessParts, prefix: str = "", lifespan: Lifespan
     router = _QuickRouter(tags=["readiness"], lifespan=lifespan)
     table = operations(parts, prefix)
     for one in table.http:
-        plain: dict[str, Any] = {"response_model": None, "response_class": Response}
-        router.add_api_route(one.where, one.endpoint, methods=[one.method], **plain)
-        if one.method == "GET":
-            router.add_api_route(one.where, one.endpoint, methods=["HEAD"], include_in_schema=False, **plain)
-    router.add_api_websocket_route(table.socket_path, table.socket)
+        _add(router, one)
+    router.add_api_websocket_route(table.socket_path, table.socket, name="init")
     return router
 
 
+def _add(router: APIRouter, one: Operation) -> None:
+    document = DOCUMENTS[one.path]
+    router.add_api_route(
+        one.where,
+        one.endpoint,
+        methods=[one.method],
+        name=document.name,
+        summary=document.summary,
+        status_code=document.status,
+        responses=document.answers,
+        openapi_extra={"parameters": document.parameters} if document.parameters else None,
+        **_AS_IS,
+    )
+    if one.method == "GET":
+        # Load balancers ask like this; the document has it in GET.
+        router.add_api_route(one.where, one.endpoint, methods=["HEAD"], include_in_schema=False, **_AS_IS)
+
+
 class _QuickRouter(APIRouter):
-    """A router that knows at a glance that a request is not for it, so that the application's own pay nothing."""
+    """A router that says at a glance that a request is not for it."""
+
+    _seen: int = 0
+    _glance: Glance = Glance(frozenset(), frozenset(), everything=True)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Compare the end of the path, which no prefix changes, before any route is tried."""
-        return super().matches(scope)
+        """Look at the end of the path before any route is tried; more routes may have been added since the last."""
+        if len(self.routes) != self._seen:
+            self._seen = len(self.routes)
+            self._glance = Glance.of(getattr(route, "path", None) for route in self.routes)
+        return super().matches(scope) if self._glance.may_be(scope["path"]) else (Match.NONE, {})

@@ -139,8 +139,10 @@ class _EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head, then whatever there is to tell until the end or until the reader has left."""
-        del scope
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body"})
+            return
         # Newer servers say so when they are told to send to somebody who has left.
         with suppress(OSError):
             await self._write(receive, send)
