@@ -349,3 +349,9 @@ class TestWorkersOfThisGateway:
         assert settings.data == tmp_path
         assert settings.log.level == "debug"
         assert settings.log.format == "json"
+
+    def test_they_leave_it_to_the_gateway_to_tell_of_their_models(self, tmp_path: Path) -> None:
+        env = {"GLOWPLUG_ALERTS_WEBHOOK_URL": "https://h/hunter2", "GLOWPLUG_ALERTS_WEBHOOK_SECRET": "hunter3"}
+        given = load(env).for_workers("http://127.0.0.1:1", tmp_path / "token", "json")
+        assert load(given).alerts.enabled is False
+        assert "hunter" not in str(given)

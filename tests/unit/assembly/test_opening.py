@@ -28,9 +28,11 @@ def test_turns_are_as_before_after_an_error_too() -> None:
 
 
 async def test_no_token_appears_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = Settings.load({"GLOWPLUG_TOKEN": "api-hunter2", "GLOWPLUG_LOG_FORMAT": "logfmt"})
+    alerts = {"GLOWPLUG_ALERTS_WEBHOOK_URL": "https://h/hunter4", "GLOWPLUG_ALERTS_WEBHOOK_SECRET": "hunter5 hunter6"}
+    settings = Settings.load({"GLOWPLUG_TOKEN": "api-hunter2", "GLOWPLUG_LOG_FORMAT": "logfmt", **alerts})
     async with make_telemetry(settings, "worker-hunter3"):
-        events.emit("notice.failed", target="/x", error="refused worker-hunter3, and api-hunter2")
+        said = "worker-hunter3, api-hunter2, https://h/hunter4, hunter5 and hunter6"
+        events.emit("notice.failed", target="/x", error=f"refused {said}")
     said = capsys.readouterr().err
     assert "/x" in said
     assert "hunter" not in said

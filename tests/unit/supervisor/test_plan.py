@@ -54,6 +54,9 @@ def test_tokens_of_the_environment_are_not_handed_down() -> None:
         "GLOWPLUG_TOKEN_FILE": "/hunter2",
         "GLOWPLUG_WORKER_TOKEN": "hunter2",
         "GLOWPLUG_WORKER_TOKEN_FILE": "/hunter2",
+        "GLOWPLUG_ALERTS_WEBHOOK_URL": "https://h/hunter2",
+        "GLOWPLUG_ALERTS_WEBHOOK_SECRET": "hunter2",
+        "GLOWPLUG_ALERTS_WEBHOOK_SECRET_FILE": "/hunter2",
     }
     (only,) = plan_workers(["a.py"], {**secret, "PATH": "/bin"}, {"GLOWPLUG_WORKER_TOKEN_FILE": "/data/tokens/worker"})
     assert only.environment["PATH"] == "/bin"
