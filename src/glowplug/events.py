@@ -60,6 +60,7 @@ EVENTS: dict[str, EventSpec] = dict(
             "a component became ready; the total is load and warm-up, None where nothing was measured",
         ),
         _spec("component.phase", "debug", "component phase seconds", "what one stage of a finished load took in all"),
+        _spec("app.copies", "warning", "server copies meaning", "a server runs the application more than once"),
         _spec("model.spawned", "info", "model pid attempt", "a model's process was started"),
         _spec("model.exited", "warning", "model pid exit", "a model's process ended unasked"),
         _spec("model.killed", "warning", "model pid reason", "a model's process was killed by us"),

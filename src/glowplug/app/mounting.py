@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from glowplug.app.inspection import holders, required_by
 from glowplug.app.options import ReadinessOptions
 from glowplug.errors import SettingsError
@@ -32,6 +35,7 @@ class Guest:
     options: ReadinessOptions
     retry_named: Callable[..., Awaitable[Sequence[str]]]
     warm_all: Callable[[], Awaitable[Sequence[WarmUp]]]
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]]
 
     async def retry(self, names: Sequence[str]) -> Sequence[str]:
         """Load failed components again."""
@@ -93,18 +97,39 @@ def adopt(app: Any, guest: Guest) -> None:
 
 def router(guest: Guest, prefix: str, lifespan: Any, *, metrics: bool) -> APIRouter:
     """Return the routes for FastAPI."""
+    from starlette.responses import PlainTextResponse
+
     from glowplug.web.router import readiness_router
 
-    del metrics
-    return readiness_router(guest.parts(), prefix, lifespan)
+    made = readiness_router(guest.parts(), prefix, lifespan)
+    if metrics:
+        made.add_api_route(f"{prefix}/metrics", _metrics_of(guest), response_class=PlainTextResponse)
+    return made
 
 
 def routes(guest: Guest, prefix: str, *, metrics: bool) -> list[BaseRoute]:
     """Return the routes for Starlette."""
+    from starlette.routing import Route
+
     from glowplug.web.routes import readiness_routes
 
-    del metrics
-    return readiness_routes(guest.parts(), prefix)
+    made = readiness_routes(guest.parts(), prefix)
+    if metrics:
+        answer = _metrics_of(guest)
+
+        async def endpoint(_: Request) -> Response:
+            return await answer()
+
+        made.append(Route(f"{prefix}/metrics", endpoint))
+    return made
+
+
+def _metrics_of(guest: Guest) -> Callable[[], Awaitable[Response]]:
+    async def metrics() -> Response:
+        body, media_type = await guest.metrics()
+        return Response(body, media_type=media_type)
+
+    return metrics
 
 
 _KNOWN: weakref.WeakSet[Guest] = weakref.WeakSet()

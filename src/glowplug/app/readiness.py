@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from glowplug.app.copies import explain_copies
+from glowplug.app.home import at_home, is_home
 from glowplug.app.in_process import InProcess, ModelInProcess
 from glowplug.app.lives import Lives, unknown
 from glowplug.app.loader import Loader
@@ -20,6 +22,7 @@ from glowplug.app.options import (
     read_options,
 )
 from glowplug.app.signals import Signals
+from glowplug.app.telling import Telling
 from glowplug.errors import Conflict, SettingsError
 from glowplug.lifecycle import Startable
 from glowplug.model import Model
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from glowplug.web.parts import WarmUp
 
 Loadable = TypeVar("Loadable", bound=Callable[..., Any])
-Result = TypeVar("Result")
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 HEAD_START_SECONDS = 0.05
 """How long loads wait for the server to open its port: one that holds the interpreter would else hold up that too."""
@@ -61,7 +63,8 @@ class Readiness(Startable):
         self.options = read_options(ReadinessOptions, options, "Readiness")
         self._lives = Lives(self.options)
         self.board = self._lives.board
-        self._guest = Guest(self.board, self.options, self.retry, self.warm_up)
+        self._telling = Telling(self.board, self.options)
+        self._guest = Guest(self.board, self.options, self.retry, self.warm_up, self._telling.metrics)
         self._required: dict[str, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._holders = 0
@@ -96,7 +99,7 @@ class Readiness(Startable):
         where = f"component {checked_name(name)!r}"
         said = read_options(ComponentOptions, options, where)
         loader = loader_of(load, said, where)
-        if self.started and not self._is_home():
+        if self.started and not is_home(self._loop):
             raise Conflict(f"{where}: the application runs already; add it before, or from its event loop")
         self._lives.add(name, loader, said)
         if self.started:
@@ -131,11 +134,11 @@ class Readiness(Startable):
 
         Raises `NotFound`, and `Conflict` when there is nothing to retry.
         """
-        return await self._at_home(self._lives.retry(names))
+        return await at_home(self._loop, self._lives.retry(names))
 
     async def warm_up(self) -> list[WarmUp]:
         """Warm every loaded component again, all staying ready. Raises `Conflict` when nothing is loaded."""
-        return await self._at_home(self._lives.warm_up())
+        return await at_home(self._loop, self._lives.warm_up())
 
     def leave(self) -> None:
         """Say that the application leaves: nothing is ready any more, and open streams end."""
@@ -148,7 +151,7 @@ class Readiness(Startable):
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
         """Load while the application lives: `FastAPI(lifespan=ready.lifespan)`. Entered twice, it begins once."""
         adopt(app, self._guest)
-        if self._holders and not self._is_home():
+        if self._holders and not is_home(self._loop):
             raise Conflict("this Readiness runs in another event loop already; make one for each application")
         self._holders += 1
         try:
@@ -200,6 +203,8 @@ class Readiness(Startable):
         self.check_names(tuple(self._required))
         self._loop = asyncio.get_running_loop()
         self.board.renew()
+        await self._telling.start()
+        explain_copies()
         self._signals.install()
         await self._lives.start()
 
@@ -207,19 +212,9 @@ class Readiness(Startable):
         self.leave()
         self._signals.restore()
         await self._lives.stop()
+        await self._telling.stop()
         self._lives.head_start_seconds = 0.0
         self._loop = None
-
-    def _is_home(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
-
-    async def _at_home(self, work: Coroutine[Any, Any, Result]) -> Result:
-        if self._loop is None or self._is_home():
-            return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 
 def loader_of(load: Callable[..., Any] | Loader, options: ComponentOptions, where: str) -> Loader:
@@ -231,7 +226,7 @@ def loader_of(load: Callable[..., Any] | Loader, options: ComponentOptions, wher
             return ModelInProcess(load)
         from glowplug.app.isolated import Isolated
 
-        return Isolated.of(load)
+        return Isolated.of(load, options, where)
     if options.isolate:
         raise SettingsError(
             f"{where}: isolate=True needs a Model, for a function cannot be sent to another process; write it as "

@@ -35,7 +35,10 @@ class Storage:
         """Return this process's folder for files of running work."""
         named = self._options.data or os.environ.get("GLOWPLUG_DATA")
         data = Path(named).expanduser() if named else default_folder("data")
-        return DataFolder(data).scratch / f"app-{os.getpid()}"
+        root = DataFolder(data).scratch
+        _sweep(root)
+        # Several applications of one process share the data folder, never a scratch folder.
+        return root / f"app-{os.getpid()}-{id(self):x}"
 
     async def fetch(
         self, declared: Mapping[str, str], progress: Callable[[int, int | None, str], None]
@@ -51,7 +54,26 @@ class Storage:
         """Let the weights go, and remove what running work has left."""
         if self._weights is not None:
             self._weights.release()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        if "scratch" in vars(self):
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what applications left that were killed."""
+    for folder in root.glob("app-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdecimal() and not _lives(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _open_source(url: str) -> tuple[ArtifactStore, str]:
