@@ -1,7 +1,7 @@
 """The first second of a server: a port that answers before the application behind it has been imported.
 
 `Doorman` is a bare ASGI app. It answers the liveness probe itself for as long as it lives, says "not ready" to
-everything else, and steps aside once `open` hands it the application.
+everything else, and steps aside once `open` hands it the application, until `shut`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LIVE = (200, b'{"status":"alive"}', b"application/json")
 _EARLY_METRICS = b"# HELP glowplug_up The process answers.\n# TYPE glowplug_up gauge\nglowplug_up 1.0\n"
-_EARLY_PROBLEM = {
+EARLY = "The server has just started and is still opening; ask again in a second."
+LATE = "The server is leaving; ask again in a second, when another one may be here."
+_PROBLEM = {
     "type": "about:blank",
     "title": "Not ready",
     "status": 503,
-    "detail": "The server has just started and is still opening; ask again in a second.",
     "code": "not_ready",
     "retryable": True,
     "ready": False,
@@ -38,10 +39,16 @@ class Doorman:
 
     def __init__(self) -> None:
         self._application: Application | None = None
+        self._why = EARLY
 
     def open(self, application: Application) -> None:
         """Pass every request but the liveness probe to `application` from now on."""
         self._application = application
+
+    def shut(self) -> None:
+        """Let nobody in any more: what is behind the door is about to go. Requests that are inside go on."""
+        self._application = None
+        self._why = LATE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -51,11 +58,11 @@ class Doorman:
             await self._application(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1013, "reason": "starting"})
+            await send({"type": "websocket.close", "code": 1013, "reason": "not ready"})
         elif scope["path"] == "/metrics":
             await _answer(send, 200, _EARLY_METRICS, b"text/plain; version=0.0.4; charset=utf-8")
         else:
-            body = json.dumps(_EARLY_PROBLEM).encode()
+            body = json.dumps({**_PROBLEM, "detail": self._why}).encode()
             await _answer(send, 503, body, b"application/problem+json", (b"retry-after", b"1"))
 
 

@@ -2,53 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
+from tests.journeys.backend import backend
 from tests.journeys.system import MODELS, PATIENCE_SECONDS, System, until
-
-TAKEN = b'{"success": true}'
-
-
-class Backend:
-    """Somebody else's backend, which remembers the notices that it got."""
-
-    def __init__(self, server: HTTPServer) -> None:
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        self.got: list[tuple[str, dict[str, Any], str | None]] = []
-
-    def paths(self) -> list[str]:
-        return [path for path, _, _ in self.got]
-
-
-@contextmanager
-def backend() -> Iterator[Backend]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            made.got.append((self.path, body, self.headers.get("authorization")))
-            self.send_response(200)
-            self.send_header("content-length", str(len(TAKEN)))
-            self.end_headers()
-            self.wfile.write(TAKEN)
-
-        def log_message(self, *args: Any) -> None:
-            del args
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        made = Backend(server)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def state_of(plug: System, model: str) -> str | None:

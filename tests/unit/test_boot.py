@@ -94,6 +94,18 @@ class TestBeforeTheDoorOpens:
         assert caller.sent[0]["code"] == 1013
 
 
+class TestOnceTheDoorIsShutAgain:
+    async def test_nobody_comes_in_any_more_and_is_told_why(self) -> None:
+        doorman, behind = Doorman(), Behind()
+        doorman.open(behind)
+        doorman.shut()
+        caller = await ask(doorman, "/api/ready/stream")
+        assert (caller.status, behind.asked) == (503, [])
+        assert "leaving" in json.loads(caller.body)["detail"]
+        assert (await ask(doorman, "/livez")).status == 200
+        assert (await ask(doorman, "/ws/init/1", "websocket")).sent[0]["code"] == 1013
+
+
 class TestOnceTheDoorIsOpen:
     @pytest.mark.parametrize(("kind", "path"), [("http", "/v1/jobs"), ("http", "/metrics"), ("websocket", "/ws")])
     async def test_everything_is_passed_on(self, kind: str, path: str) -> None:

@@ -109,6 +109,8 @@ class GatewayProcess:
             if self._supervisor is not None:
                 await self._supervisor.stop()
             self._gateway = None
+            # Else a stream that is opened meanwhile would hold the server up.
+            self._doorman.shut()
             await rooms.stop()
 
     async def _worker_died(self, instance_id: str) -> bool:

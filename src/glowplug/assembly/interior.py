@@ -6,13 +6,16 @@ from contextlib import AsyncExitStack
 
 from glowplug import __version__
 from glowplug.assembly.adapters import open_artifacts, open_broker, open_store
+from glowplug.assembly.alerts import alerts_of
+from glowplug.assembly.readiness import UpkeepActions
 from glowplug.clock import Clock
 from glowplug.gateway.app import build_app
-from glowplug.gateway.parts import GatewayParts
+from glowplug.gateway.parts import GatewayParts, Probes, ReadinessRoutes
 from glowplug.gateway.policy import Access, GatewayPolicy, Limits, Pace, Retention
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.upkeep import Upkeep
 from glowplug.lifecycle import Startable
-from glowplug.readiness import Board
+from glowplug.readiness import Board, MergedBoard
 from glowplug.settings import Settings, is_loopback
 from glowplug.telemetry import (
     BoardEvents,
@@ -23,11 +26,17 @@ from glowplug.telemetry import (
     queue_readings,
     worker_readings,
 )
-from glowplug.web.probes import probe_routes
+from glowplug.web.parts import ReadinessParts
+from glowplug.web.permission import anyone
+from glowplug.web.router import readiness_router
+from glowplug.web.routes import readiness_routes
+
+# What a worker that is busy may let a warm-up wait.
+WARM_UP_MARGIN_SECONDS = 30.0
 
 
 class Interior(Startable):
-    """The gateway without its port. `drain` comes before `stop`: it tells the probes and ends waiting requests."""
+    """The gateway without its port. `drain` comes before `stop`: it tells the probes and whoever follows readiness."""
 
     def __init__(self, settings: Settings, clock: Clock, worker_token: str, telemetry: Telemetry) -> None:
         self._store = open_store(settings.store_url, clock)
@@ -45,10 +54,11 @@ class Interior(Startable):
                 board=self._board,
                 clock=clock,
                 policy=gateway_policy(settings, worker_token),
-                probes=probe_routes,
+                probes=readiness_of(settings, clock),
                 metrics=self._telemetry.metrics,
             )
         )
+        self._alerts = alerts_of(settings, self.gateway.registry.board, clock, settings.gateway_url)
         self._life = AsyncExitStack()
 
     @property
@@ -59,13 +69,14 @@ class Interior(Startable):
         return gateway
 
     def drain(self) -> None:
-        """Say not ready from now on, and end streams and waiting claims."""
+        """Say not ready from now on, which also ends the streams of how ready the models are."""
         self._board.drain()
 
     async def _start(self) -> None:
         self._component.begin()
         self._telemetry.add_source(self._sampler)
-        for part in (self._telemetry, self._store, self._broker, self._artifacts):
+        parts: tuple[Startable, ...] = (self._telemetry, *self._alerts, self._store, self._broker, self._artifacts)
+        for part in parts:
             await self._life.enter_async_context(part)
         await self._life.enter_async_context(self.application.router.lifespan_context(self.application))
         await self._life.enter_async_context(self._sampler)
@@ -84,6 +95,24 @@ class Interior(Startable):
         await self._life.aclose()
 
 
+def readiness_of(settings: Settings, clock: Clock) -> Probes:
+    """Return what makes the gateway's readiness routes."""
+
+    def make(own: Board, models: MergedBoard, upkeep: Upkeep) -> ReadinessRoutes:
+        parts = ReadinessParts(
+            own=own,
+            models=models,
+            actions=UpkeepActions(upkeep),
+            # Whoever comes as far as the routes has passed the gateway's own guard.
+            permit=anyone(),
+            early_status=settings.not_ready_status,
+            clock=clock,
+        )
+        return ReadinessRoutes(readiness_routes(parts), readiness_router(parts).routes)
+
+    return make
+
+
 def gateway_policy(settings: Settings, worker_token: str) -> GatewayPolicy:
     """Translate the settings into what the gateway wants to know."""
     gateway, retention = settings.gateway, settings.retention
@@ -94,7 +123,11 @@ def gateway_policy(settings: Settings, worker_token: str) -> GatewayPolicy:
             loopback=is_loopback(gateway.host),
             allowed_hosts=gateway.allowed_hosts,
         ),
-        limits=Limits(input_bytes=gateway.max_input_bytes, artifact_bytes=gateway.max_upload_bytes),
+        limits=Limits(
+            input_bytes=gateway.max_input_bytes,
+            artifact_bytes=gateway.max_upload_bytes,
+            warm_up_seconds=settings.worker.warm_up_seconds + WARM_UP_MARGIN_SECONDS,
+        ),
         retention=Retention(
             jobs_seconds=retention.jobs_seconds,
             inputs_seconds=retention.inputs_seconds,

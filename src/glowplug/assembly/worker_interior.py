@@ -103,8 +103,14 @@ class WorkerInterior(Startable):
     async def _start(self) -> None:
         telling = [one for one in (self._backend, self._notices) if one is not None]
         opened = (self._parts.telemetry, *self._alerts, self._link, self._artifacts)
-        parts: tuple[Startable, ...] = (*opened, self._server, self._worker, *telling)
-        for part in (*parts, self._interruptions):
+        await self._enter(*opened, self._server)
+        # On the way out this comes after the worker, which follows the board itself, and before the server, which
+        # waits for its streams.
+        self._life.callback(self._parts.board.hang_up)
+        await self._enter(self._worker, *telling, self._interruptions)
+
+    async def _enter(self, *parts: Startable) -> None:
+        for part in parts:
             await self._life.enter_async_context(part)
 
     async def _stop(self) -> None:

@@ -41,8 +41,9 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app.add_middleware(problems.Shield)
     # The workers' routes come first: they are asked most often.
     plain = [*link.link_routes(gateway), *notices.notice_routes(gateway), *metrics.metrics_routes(parts.metrics)]
-    app.router.routes[:0] = [*plain, *parts.probes(parts.board, gateway.registry.board)]
+    readiness = parts.probes(parts.board, gateway.registry.board, gateway.upkeep)
+    app.router.routes[:0] = [*plain, *readiness.served]
     for router in _ROUTERS:
         app.include_router(router(gateway))
-    documents.install(app, gateway.catalog.tasks)
+    documents.install(app, gateway.catalog.tasks, readiness.described)
     return app

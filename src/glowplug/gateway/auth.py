@@ -30,12 +30,17 @@ OPEN_PATHS = frozenset(
         "/api/ready",
         "/api/ready/stream",
         "/api/v1/admin/ready",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/glowplug/overlay.js",
         "/metrics",
         "/openapi.json",
         "/docs",
         "/docs/oauth2-redirect",
     }
 )
+# Of one component each; what costs compute (a warm-up, a retry) is none of them.
+_OPEN_PATH = re.compile(r"/(?:readyz?|ws/init)/[^/]+|/v2/models/[^/]+/ready")
 
 
 def allow(access: Access, method: str, path: str, headers: Headers) -> None:
@@ -49,7 +54,7 @@ def allow(access: Access, method: str, path: str, headers: Headers) -> None:
     if access.loopback:
         _check_host(access, headers)
     _check_token(access, path, headers)
-    if method not in SAFE_METHODS:
+    if method not in SAFE_METHODS and not (method == WEBSOCKET and _tells_readiness(path)):
         _check_origin(access, headers)
     if method not in SAFE_METHODS and method != WEBSOCKET:
         _check_media_type(method, path, headers)
@@ -83,7 +88,11 @@ def _check_token(access: Access, path: str, headers: Headers) -> None:
 
 
 def _is_open(access: Access, path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(access.open_paths)
+    return _tells_readiness(path) or path.startswith(access.open_paths)
+
+
+def _tells_readiness(path: str) -> bool:
+    return path in OPEN_PATHS or _OPEN_PATH.fullmatch(path) is not None
 
 
 def _check_origin(access: Access, headers: Headers) -> None:

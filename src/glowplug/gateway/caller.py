@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 
-from glowplug.errors import DeadlineExceeded, Unreachable
+from glowplug.errors import DeadlineExceeded, RemoteError, Unreachable
 from glowplug.lifecycle import Startable
 
 CONNECT_SECONDS = 5.0
@@ -19,6 +20,20 @@ KEPT_SECONDS = 4.0
 HEALTH_BYTES = 256 * 1024
 
 
+class Timing(msgspec.Struct, frozen=True):
+    """What a worker says of one model's warm-up."""
+
+    warmup_time_ms: float | None = None
+    error: str | None = None
+
+
+class _Warmed(msgspec.Struct, frozen=True):
+    services: dict[str, Timing] = {}
+
+
+_warmed = msgspec.json.Decoder(_Warmed)
+
+
 class NoConnection(Unreachable):
     """The other side could not be connected to: nothing was sent, so the call may go elsewhere."""
 
@@ -26,9 +41,10 @@ class NoConnection(Unreachable):
 class Caller(Startable):
     """Keeps connections to the workers. `token` is theirs."""
 
-    def __init__(self, token: str, *, call_seconds: float) -> None:
+    def __init__(self, token: str, *, call_seconds: float, warm_up_seconds: float) -> None:
         self._token = token
         self._call_seconds = call_seconds
+        self._warm_up_seconds = warm_up_seconds
         self._opened: aiohttp.ClientSession | None = None
 
     async def _start(self) -> None:
@@ -51,6 +67,29 @@ class Caller(Startable):
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
         return body if answer.status < 500 and isinstance(body, dict) else None
+
+    async def warm_up(self, url: str) -> Mapping[str, Timing]:
+        """Let a worker warm its models up again; return what it says of each.
+
+        Raises:
+            DeadlineExceeded: no answer in time.
+            Unreachable: the connection could not be made, or broke.
+            RemoteError: it refused, or answered as no worker of ours does.
+        """
+        timeout = aiohttp.ClientTimeout(total=self._warm_up_seconds, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._session.post(f"{url}/api/warmup", timeout=timeout, allow_redirects=False) as answer:
+                status, body = answer.status, await answer.content.read(HEALTH_BYTES)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{url} gave no answer in {timeout.total:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"cannot reach {url}: {error}") from error
+        if status != 200:
+            raise RemoteError(f"{url} answered the warm-up with {status}", status=status)
+        try:
+            return _warmed.decode(body).services
+        except msgspec.DecodeError as error:
+            raise RemoteError(f"{url} answered the warm-up with something else: {error}") from error
 
     @asynccontextmanager
     async def call(

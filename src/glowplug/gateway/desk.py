@@ -258,10 +258,16 @@ class Desk(Link):
         """Order a model up wherever it sleeps or has failed; say whether there was such a worker."""
         return self._order_up(model, lambda seen: pictures.sleeping_models(seen) | pictures.failed_models(seen))
 
-    def _order_up(self, model: str, waiting: Callable[[Snapshot], frozenset[str]]) -> bool:
-        chosen = [entry for entry in self._registry if entry.announced and model in waiting(entry.picture)]
+    def retry(self, model: str) -> bool:
+        """Order a model to be loaded again wherever it has failed; say whether there was such a worker."""
+        return self._order_up(model, pictures.failed_models, OrderKind.RETRY)
+
+    def _order_up(
+        self, model: str, waiting: Callable[[Snapshot], frozenset[str]], kind: OrderKind = OrderKind.LOAD
+    ) -> bool:
+        chosen = [entry for entry in self._registry if entry.takes_orders and model in waiting(entry.picture)]
         for entry in chosen:
-            self.order(entry.record.instance_id, Order(OrderKind.LOAD, model))
+            self.order(entry.record.instance_id, Order(kind, model))
         return bool(chosen)
 
     def wake(self, instance_id: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from glowplug.gateway import schemas
 from glowplug.gateway.schemas import Problem
@@ -42,11 +43,15 @@ def described(
     return {"openapi_extra": extra, "responses": responses, "response_class": Response, "response_model": None}
 
 
-def install(app: FastAPI, tasks: Mapping[str, TaskInfo]) -> None:
-    """Make the application's document name the shapes of this package, and every task with its own schemas."""
+def install(app: FastAPI, tasks: Mapping[str, TaskInfo], more: Sequence[BaseRoute] = ()) -> None:
+    """Make the application's document name the shapes of this package, and every task with its own schemas.
+
+    `more` are routes that describe what the application answers by other ones.
+    """
 
     def document() -> dict[str, Any]:
-        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        routes = [*app.routes, *more]
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
         _, components = msgspec.json.schema_components(_NAMED, ref_template=_REFERENCE)
         shapes = made.setdefault("components", {}).setdefault("schemas", {})
         shapes.update(components)

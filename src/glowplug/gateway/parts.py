@@ -13,19 +13,34 @@ from glowplug.broker import Broker
 from glowplug.clock import Clock
 from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.room import free_bytes
+from glowplug.gateway.upkeep import Upkeep
 from glowplug.readiness import Board, MergedBoard
 from glowplug.store import Store
 
-Probes = Callable[[Board, MergedBoard], Sequence[BaseRoute]]
 Metrics = Callable[[], tuple[bytes, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessRoutes:
+    """The readiness routes: `served` are bare, because pages that wait ask them again and again.
+
+    `described` are the same for the OpenAPI document.
+    """
+
+    served: Sequence[BaseRoute] = ()
+    described: Sequence[BaseRoute] = ()
+
+
+Probes = Callable[[Board, MergedBoard, Upkeep], ReadinessRoutes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayParts:
     """Started parts; the gateway stops none of them.
 
-    `board` is the gateway's own readiness. `probes` makes the readiness routes from it and from the models over all
-    workers. `metrics` returns the body and the media type of `/metrics`. `free_bytes` measures the room on a disk.
+    `board` is the gateway's own readiness. `probes` makes the readiness routes from it, from the models over all
+    workers, and from what an operator may ask of those. `metrics` returns the body and the media type of `/metrics`.
+    `free_bytes` measures the room on a disk.
     """
 
     store: Store
@@ -34,6 +49,6 @@ class GatewayParts:
     board: Board
     clock: Clock
     policy: GatewayPolicy
-    probes: Probes = lambda own, models: ()
+    probes: Probes = lambda own, models, upkeep: ReadinessRoutes()
     metrics: Metrics | None = None
     free_bytes: Callable[[Path], int] = free_bytes

@@ -41,6 +41,7 @@ class Limits:
     claim_wait_seconds: float = 30.0
     prefer_wait_seconds: float = 120.0
     call_seconds: float = 900.0
+    warm_up_seconds: float = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

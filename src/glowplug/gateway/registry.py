@@ -53,6 +53,11 @@ class Entry:
         return self.record.status != "offline"
 
     @property
+    def takes_orders(self) -> bool:
+        """Say whether an order reaches it: it is there, and has a link to this very process."""
+        return self.announced and self.online
+
+    @property
     def ready_models(self) -> frozenset[str]:
         """Return the models that it may be sent work for."""
         return pictures.ready_models(self.picture) if self.online and self.heard else frozenset()

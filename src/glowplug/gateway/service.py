@@ -18,6 +18,7 @@ from glowplug.gateway.registry import Registry
 from glowplug.gateway.retention import Cleaner
 from glowplug.gateway.room import Room
 from glowplug.gateway.shelf import Shelf
+from glowplug.gateway.upkeep import Upkeep
 from glowplug.lifecycle import Startable, stop_all
 from glowplug.readiness import Component
 
@@ -39,8 +40,13 @@ class Gateway(Startable):
         self.room = Room(policy.data_folder, policy.min_free_bytes, parts.free_bytes)
         self.shelf = Shelf(store, parts.artifacts, self.room, policy.limits.artifact_bytes)
         self.jobs = Jobs(store, self.ledger, self.catalog, self.shelf, self.registry.board, clock, policy)
-        self.caller = Caller(policy.access.worker_token, call_seconds=policy.limits.call_seconds)
+        self.caller = Caller(
+            policy.access.worker_token,
+            call_seconds=policy.limits.call_seconds,
+            warm_up_seconds=policy.limits.warm_up_seconds,
+        )
         self.direct = DirectCalls(self.registry, self.catalog, self.caller, clock)
+        self.upkeep = Upkeep(self.registry, self.desk, self.catalog, self.caller, clock)
         self.queues = Queues(self.registry)
         self._rota: Rota | None = None
 
@@ -65,6 +71,8 @@ class Gateway(Startable):
         """End streams and waiting claims, so that a server that is told to stop need not wait for them."""
         self.feed.close()
         self.desk.close()
+        self.parts.board.hang_up()
+        self.registry.board.hang_up()
 
     def expect(self, instance_id: str, model: str) -> None:
         """Show a model as loading whose worker has been started and has not announced itself yet."""

@@ -16,21 +16,25 @@ import uvicorn
 
 from glowplug.artifact import Artifact, job_prefix, parse_uri
 from glowplug.artifacts.disk import DiskArtifacts
+from glowplug.assembly.readiness import UpkeepActions
 from glowplug.boot import bind
 from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import SystemClock
 from glowplug.gateway.app import build_app
-from glowplug.gateway.parts import GatewayParts
+from glowplug.gateway.parts import GatewayParts, ReadinessRoutes
 from glowplug.gateway.policy import Access, GatewayPolicy, Limits
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.upkeep import Upkeep
 from glowplug.job import Failure, Note, Outcome, OutcomeKind, Progress
 from glowplug.lifecycle import running
 from glowplug.link import Claim, Events, Finish, Grant, OrderKind, Register
-from glowplug.readiness import Board, ComponentSnapshot, Snapshot, Status
+from glowplug.readiness import Board, ComponentSnapshot, MergedBoard, Snapshot, Status
 from glowplug.readiness import Failure as LoadFailure
 from glowplug.store import ModelInfo, Report, Settlement, TaskInfo, Want
 from glowplug.stores.memory import MemoryStore
-from glowplug.web.probes import probe_routes
+from glowplug.web.parts import ReadinessParts
+from glowplug.web.permission import anyone
+from glowplug.web.routes import readiness_routes
 
 T = TypeVar("T")
 LIMIT_SECONDS = 20
@@ -173,6 +177,11 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _readiness(own: Board, models: MergedBoard, upkeep: Upkeep) -> ReadinessRoutes:
+    actions = UpkeepActions(upkeep)
+    return ReadinessRoutes(readiness_routes(ReadinessParts(own=own, models=models, actions=actions, permit=anyone())))
+
+
 @asynccontextmanager
 async def _gateway(folder: Path, policy: GatewayPolicy) -> AsyncIterator[Play]:
     clock = SystemClock()
@@ -186,7 +195,7 @@ async def _gateway(folder: Path, policy: GatewayPolicy) -> AsyncIterator[Play]:
                 board=Board(clock),
                 clock=clock,
                 policy=policy,
-                probes=probe_routes,
+                probes=_readiness,
             )
         )
         listener = bind("127.0.0.1", 0)

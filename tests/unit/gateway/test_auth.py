@@ -43,7 +43,30 @@ class TestTokens:
     def test_probes_and_documents_need_none(self, path: str) -> None:
         ask(PUBLIC, "GET", path)
 
-    @pytest.mark.parametrize("path", ["/v1/jobs", "/anything", "/api/warmup", "/api/ready/retry", "/livez/x"])
+    @pytest.mark.parametrize("path", ["/ready/echo", "/readyz/echo", "/ws/init/page-7", "/v2/models/echo/ready"])
+    def test_nor_does_the_readiness_of_one_model(self, path: str) -> None:
+        ask(PUBLIC, "GET", path)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/v1/jobs",
+            "/anything",
+            "/api/warmup",
+            "/api/ready/retry",
+            "/api/ready/retry/echo",
+            "/livez/x",
+            "/ready/",
+            "/ready/echo/more",
+            "/ready/../v1/jobs",
+            "/ws/init/",
+            "/ws/jobs/1",
+            "/v2/models/echo",
+            "/v2/models/echo/infer",
+            "/v2/models/a/b/ready",
+            "/glowplug/overlay.js/x",
+        ],
+    )
     def test_every_other_path_needs_one(self, path: str) -> None:
         with pytest.raises(Unauthorized):
             ask(PUBLIC, "GET", path)
@@ -121,6 +144,18 @@ class TestOrigins:
     def test_nor_may_it_open_a_socket(self) -> None:
         with pytest.raises(Forbidden):
             ask(LOCAL, "WEBSOCKET", "/ws/jobs/1", origin="https://evil.example")
+
+    def test_but_how_ready_we_are_every_page_may_follow(self) -> None:
+        ask(LOCAL, "WEBSOCKET", "/ws/init/page-7", origin="https://shop.example")
+        with pytest.raises(Forbidden):
+            ask(LOCAL, "WEBSOCKET", "/ws/init/page-7", host="evil.example")
+
+    @pytest.mark.parametrize("path", ["/api/warmup", "/api/ready/retry", "/api/ready/retry/echo"])
+    def test_and_make_us_work_none_but_our_own(self, path: str) -> None:
+        ask(LOCAL, "POST", path, content_length="0")
+        ask(LOCAL, "POST", path, content_length="0", origin="http://localhost:8000")
+        with pytest.raises(Forbidden):
+            ask(LOCAL, "POST", path, content_length="0", origin="https://shop.example")
 
     def test_our_own_pages_may(self) -> None:
         ask(LOCAL, "POST", "/v1/jobs", origin="http://localhost:8000", **JSON_HEADERS)

@@ -18,8 +18,10 @@ from glowplug.clock import ManualClock
 from glowplug.errors import Unreachable
 from glowplug.gateway.app import build_app
 from glowplug.gateway.auth import Guard
+from glowplug.gateway.parts import ReadinessRoutes
 from glowplug.gateway.policy import Access
 from glowplug.gateway.problems import Shield
+from glowplug.gateway.upkeep import Upkeep
 from glowplug.job import JobState, Outcome, OutcomeKind
 from glowplug.readiness import Board, MergedBoard, State, Status
 from glowplug.store import JobFilter
@@ -66,19 +68,19 @@ class TestItsLife:
             assert event.type == "canceled"
 
     async def test_probes_are_made_from_the_gateways_board_and_its_models(self, tmp_path: Path) -> None:
-        given: list[tuple[Board, MergedBoard]] = []
+        given: list[tuple[Board, MergedBoard, Upkeep]] = []
 
-        def probes(own: Board, models: MergedBoard) -> list[Route]:
-            given.append((own, models))
+        def probes(own: Board, models: MergedBoard, upkeep: Upkeep) -> ReadinessRoutes:
+            given.append((own, models, upkeep))
 
             async def live(request: Any) -> PlainTextResponse:
                 return PlainTextResponse("alive")
 
-            return [Route("/livez", live)]
+            return ReadinessRoutes([Route("/livez", live)])
 
         async with house(tmp_path, probes=probes) as home:
             assert (await home.client.get("/livez")).text == "alive"
-            assert given == [(home.parts.board, home.gateway.registry.board)]
+            assert given == [(home.parts.board, home.gateway.registry.board, home.gateway.upkeep)]
 
     async def test_hints_that_cannot_be_sent_do_not_stop_a_submission(self, tmp_path: Path) -> None:
         class Away(RowsBroker):
