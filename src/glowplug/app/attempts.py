@@ -133,7 +133,6 @@ class Attempts(Life):
     async def _live(self, attempt: Attempt, earlier: asyncio.Task[None] | None) -> None:
         await ended(earlier)
         failures = 0
-        await asyncio.sleep(self.place.head_start_seconds)
         while (trouble := await self._try(attempt)) is not None:
             failures += 1
             if trouble.story:

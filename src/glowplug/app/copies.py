@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shlex
 import sys
@@ -68,7 +67,9 @@ def copies(arguments: Sequence[str], environment: Mapping[str, str], *, child: b
 
 def explain_copies() -> None:
     """Say once, as an event, what it means that this process is one of several."""
-    child = multiprocessing.parent_process() is not None and "uvicorn" in sys.modules
+    # Whoever was started by it has it imported already; the others are spared that.
+    started_by = sys.modules.get("multiprocessing.process")
+    child = started_by is not None and started_by.parent_process() is not None and "uvicorn" in sys.modules
     if (found := copies(sys.argv, os.environ, child=child)) is not None:
         emit("app.copies", server=found.server, copies=found.what, meaning=found.meaning)
 

@@ -1,15 +1,19 @@
-"""Loaders for this process: a developer's function, or a `Model` used as a plain object."""
+"""Loaders for this process: a developer's function, or a `Model` used as a plain object.
+
+What it takes to load is imported when loading begins, so that an application's start does not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from glowplug.app.attempts import Attempts, Work
 from glowplug.app.loader import Life, Loader, Place
 from glowplug.app.performing import Function
-from glowplug.model import LoadContext, Model
+
+if TYPE_CHECKING:
+    from glowplug.model import LoadContext, Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +21,15 @@ class InProcess(Loader):
     """A function that returns the value: a plain one runs in a thread of its own, a coroutine function on the loop."""
 
     load: Callable[..., Any]
+    begins_at_once: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         Function.of(self.load, "component: load")
 
     def life(self, place: Place) -> Life:
         """Return the life of what the function brings."""
+        from glowplug.app.attempts import Attempts, Work
+
         warm_up = place.options.warm_up
         load = Function.of(self.load, place.name)
         return Attempts(Work(load, None if warm_up is None else Function.of(warm_up, place.name)), place)
@@ -33,9 +40,13 @@ class ModelInProcess(Loader):
     """A model as a plain object: the value is the instance. The examples of its tasks are not run here."""
 
     model: type[Model]
+    begins_at_once: ClassVar[bool] = False
 
     def life(self, place: Place) -> Life:
         """Return the life of an instance of the model."""
+        from glowplug.app.attempts import Attempts, Work
+        from glowplug.model import Model
+
         own = self.model.warm_up is not Model.warm_up
         given = place.options.warm_up
         warming = Function.of(_Warming(own, given), place.name, 2) if own or given else None

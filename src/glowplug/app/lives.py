@@ -10,7 +10,7 @@ from glowplug.app.loader import Life, Loader, Place
 from glowplug.app.options import ComponentOptions, ReadinessOptions
 from glowplug.app.storage import Storage
 from glowplug.errors import Conflict, Draining, GlowplugError, LoadFailed, NotFound, NotReady, Unavailable
-from glowplug.lifecycle import Startable
+from glowplug.lifecycle import Startable, cancel
 from glowplug.readiness.board import Board
 from glowplug.readiness.component import Component
 from glowplug.readiness.history_file import HistoryFile
@@ -31,7 +31,7 @@ class Lives(Startable):
         histories = HistoryFile(self._storage.cache / "history" / "loads.json")
         self.board = Board(options.clock, histories, on_transition=BoardEvents())
         self._lives: dict[str, Life] = {}
-        self._late: set[asyncio.Task[None]] = set()
+        self._beginnings: set[asyncio.Task[None]] = set()
 
     def add(self, name: str, loader: Loader, options: ComponentOptions) -> None:
         """Put a component with its loader on the board. Raises `Conflict` when the name is taken."""
@@ -47,17 +47,10 @@ class Lives(Startable):
         self.loaders[name] = loader
         self._said[name] = options
 
-    def begin_soon(self, name: str) -> None:
-        """Begin to load a component that was added after the start."""
-        self._late.add(task := asyncio.create_task(self._begin(name), name=f"begin {name}"))
-        task.add_done_callback(self._late.discard)
-
-    async def _begin(self, name: str) -> None:
-        place = Place(
-            self.board.component(name), self._said[name], self._options, self._storage, self.head_start_seconds
-        )
-        life = self._lives[name] = self.loaders[name].life(place)
-        await life.start()
+    def begin_soon(self, names: Sequence[str]) -> None:
+        """Begin to load components, after the head start."""
+        self._beginnings.add(task := asyncio.create_task(self._begin_late(names), name="begin to load"))
+        task.add_done_callback(self._beginnings.discard)
 
     def value(self, name: str) -> Any:
         """Return what was loaded. Raises `NotReady` until it is ready, and `NotFound`."""
@@ -95,16 +88,37 @@ class Lives(Startable):
         return [await _warmed(life) for life in loaded]
 
     async def _start(self) -> None:
-        for name in list(self.loaders):
+        waits = self.head_start_seconds > 0
+        later = [name for name, loader in self.loaders.items() if waits and not loader.begins_at_once]
+        if later:
+            self.begin_soon(later)
+        for name in [name for name in self.loaders if name not in later]:
             await self._begin(name)
 
     async def _stop(self) -> None:
+        for task in list(self._beginnings):
+            await cancel(task)
         lives, self._lives = self._lives, {}
         stopped = await asyncio.gather(*(life.stop() for life in lives.values()), return_exceptions=True)
         self._storage.close()
         for error in stopped:
             if isinstance(error, BaseException):
                 raise error
+
+    async def _begin_late(self, names: Sequence[str]) -> None:
+        await asyncio.sleep(self.head_start_seconds)
+        for name in names:
+            try:
+                await self._begin(name)
+            except Draining:
+                return
+            except Exception as error:  # noqa: BLE001 - nobody waits for it, so the component has to say it
+                self.board.component(name).fail(f"the load could not begin: {type(error).__name__}: {error}")
+
+    async def _begin(self, name: str) -> None:
+        place = Place(self.board.component(name), self._said[name], self._options, self._storage)
+        life = self._lives[name] = self.loaders[name].life(place)
+        await life.start()
 
 
 async def _warmed(life: Life) -> WarmUp:

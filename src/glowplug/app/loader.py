@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from glowplug.app.options import ComponentOptions, ReadinessOptions
 from glowplug.app.storage import Storage
@@ -20,7 +20,6 @@ class Place:
     options: ComponentOptions
     whole: ReadinessOptions
     storage: Storage
-    head_start_seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -59,7 +58,11 @@ class Loader(ABC):
 
     The seam for tests: before the start, `Readiness.loaders[name]` may be replaced by any other loader, such as
     `InProcess(lambda: fake)`; the options given with the component stay.
+
+    `begins_at_once` is off where a load may hold up the whole interpreter: the server opens its port first.
     """
+
+    begins_at_once: ClassVar[bool] = True
 
     @abstractmethod
     def life(self, place: Place) -> Life:

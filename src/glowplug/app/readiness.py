@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from glowplug.app.copies import explain_copies
@@ -25,7 +26,6 @@ from glowplug.app.signals import Signals
 from glowplug.app.telling import Telling
 from glowplug.errors import Conflict, SettingsError
 from glowplug.lifecycle import Startable
-from glowplug.model import Model
 from glowplug.readiness.feed import Subscription
 from glowplug.readiness.snapshot import Snapshot
 
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.routing import BaseRoute
 
+    from glowplug.model import Model
     from glowplug.web.parts import WarmUp
 
 Loadable = TypeVar("Loadable", bound=Callable[..., Any])
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
-HEAD_START_SECONDS = 0.05
+HEAD_START_SECONDS = 0.02
 """How long loads wait for the server to open its port: one that holds the interpreter would else hold up that too."""
 
 
@@ -98,12 +99,12 @@ class Readiness(Startable):
         """
         where = f"component {checked_name(name)!r}"
         said = read_options(ComponentOptions, options, where)
-        loader = loader_of(load, said, where)
+        loader, said = loader_of(load, said, where)
         if self.started and not is_home(self._loop):
             raise Conflict(f"{where}: the application runs already; add it before, or from its event loop")
         self._lives.add(name, loader, said)
         if self.started:
-            self._lives.begin_soon(name)
+            self._lives.begin_soon([name])
 
     def __getitem__(self, name: str) -> Any:
         """Return what the loader of `name` returned. Raises `NotReady` until then, and `NotFound`."""
@@ -217,19 +218,33 @@ class Readiness(Startable):
         self._loop = None
 
 
-def loader_of(load: Callable[..., Any] | Loader, options: ComponentOptions, where: str) -> Loader:
-    """Return the loader that a developer's function or model stands for. Raises `SettingsError`."""
-    if isinstance(load, Loader):
-        return load
-    if isinstance(load, type) and issubclass(load, Model):
-        if not options.isolate:
-            return ModelInProcess(load)
-        from glowplug.app.isolated import Isolated
+def loader_of(
+    load: Callable[..., Any] | Loader, options: ComponentOptions, where: str
+) -> tuple[Loader, ComponentOptions]:
+    """Return the loader that a developer's function or model stands for, and the options with those of the model.
 
-        return Isolated.of(load, options, where)
+    Raises:
+        SettingsError: what is to be isolated cannot be.
+    """
+    if isinstance(load, Loader):
+        return load, options
+    if isinstance(load, type):
+        from glowplug.model import Model
+
+        if issubclass(load, Model):
+            return _loader_of_model(load, options, where)
     if options.isolate:
         raise SettingsError(
             f"{where}: isolate=True needs a Model, for a function cannot be sent to another process; write it as "
             "`class MyModel(glowplug.Model)` with a `load` and tasks, in a file that can be imported"
         )
-    return InProcess(load)
+    return InProcess(load), options
+
+
+def _loader_of_model(model: type[Model], options: ComponentOptions, where: str) -> tuple[Loader, ComponentOptions]:
+    said = replace(options, required=options.required and model.required)
+    if not options.isolate:
+        return ModelInProcess(model), replace(said, weights={**model.weights, **options.weights})
+    from glowplug.app.isolated import Isolated
+
+    return Isolated.of(model, options, where), said

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from glowplug.app.options import ReadinessOptions
 from glowplug.lifecycle import Startable
 from glowplug.readiness.board import Board
-from glowplug.telemetry.readings import component_readings
 from glowplug.telemetry.standard import LibraryTelemetry
 
 if TYPE_CHECKING:
     from glowplug.doors.webhook import Webhook
+    from glowplug.telemetry.readings import Reading
 
 
 class Telling(Startable):
@@ -23,13 +24,18 @@ class Telling(Startable):
         self._board = board
         self._options = options
         self._telemetry = LibraryTelemetry(secrets=secrets)
-        self._telemetry.add_source(lambda: component_readings(board.snapshot()))
+        self._telemetry.add_source(self._readings)
         self._webhook = _webhook(options)
         self._alerts: Startable | None = None
 
     async def metrics(self) -> tuple[bytes, str]:
         """Return the body and the media type of `/metrics`."""
         return await asyncio.to_thread(self._telemetry.metrics)
+
+    def _readings(self) -> Iterable[Reading]:
+        from glowplug.telemetry.readings import component_readings
+
+        return component_readings(self._board.snapshot())
 
     async def _start(self) -> None:
         self._telemetry.install()
