@@ -13,6 +13,7 @@ import httpx
 from tests.journeys.system import PATIENCE_SECONDS, until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 
 class Follower(ABC):
@@ -68,7 +69,7 @@ class SocketFollower(Follower):
     def read(self) -> None:
         address = self.url.replace("http://", "ws://", 1) + "/ws/init/a-page"
         # Another origin: what everybody may read, every page may.
-        with connect(address, origin="https://shop.example", open_timeout=10, proxy=None) as socket:  # type: ignore[arg-type]
+        with connect(address, origin=Origin("https://shop.example"), open_timeout=10, proxy=None) as socket:
             for message in socket:
                 self.seen.append(json.loads(message))
             self.code = socket.close_code

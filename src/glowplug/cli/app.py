@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from glowplug.cli import clean, doctor, gateway, jobs, models, new, run, status, up, worker
+from glowplug.cli import clean, doctor, gateway, jobs, loading, models, new, run, status, up, worker
 from glowplug.cli.ending import INTERRUPTED, USAGE, fail
 from glowplug.errors import GlowplugError
 
@@ -23,6 +23,8 @@ app.command()(new.new)
 app.command()(run.run)
 app.add_typer(jobs.app, name="jobs")
 app.command()(models.models)
+app.command()(loading.retry_load)
+app.command()(loading.warm_up)
 app.command()(status.status)
 app.command()(doctor.doctor)
 app.command()(clean.clean)

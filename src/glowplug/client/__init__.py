@@ -14,6 +14,7 @@ from glowplug.client.views import (
     ReadyView,
     Result,
     TaskView,
+    WarmUpView,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "Result",
     "RetryPolicy",
     "TaskView",
+    "WarmUpView",
 ]

@@ -31,14 +31,19 @@ from glowplug.client.views import (
     ModelView,
     ReadyView,
     Result,
+    RetriedView,
     TaskPage,
     TaskView,
+    WarmedView,
+    WarmUpView,
     WorkerPage,
 )
 from glowplug.errors import DeadlineExceeded, GlowplugError, JobFailed, NotReady, Unreachable
 
 FIRST_WAIT_SECONDS = 20
 POLL_SECONDS = 0.25
+# Longer than a gateway waits for its workers.
+WARM_UP_SECONDS = 300.0
 
 JobRef = str | JobView
 
@@ -233,6 +238,22 @@ class AsyncClient:
     async def load(self, name: str) -> None:
         """Have a sleeping model loaded. Raises `NotFound`, `Conflict`."""
         await self._exchange.send(Ask("POST", f"/v1/models/{quote(name, safe='')}/load"))
+
+    async def retry_load(self, name: str | None = None) -> tuple[str, ...]:
+        """Have a failed model loaded again, or all that failed; return their names, once the loads have begun.
+
+        Raises `NotFound`, `Conflict` when nothing has failed, and `RateLimited` when it was asked a moment ago.
+        """
+        path = "/api/ready/retry" if name is None else f"/api/ready/retry/{quote(name, safe='')}"
+        return (await self._exchange.read(Ask("POST", path, repeatable=False), RetriedView)).retried
+
+    async def warm_up(self) -> dict[str, WarmUpView]:
+        """Have every ready model warmed up again; return what each took, the slowest of its workers.
+
+        Raises `Conflict` when no model is ready, or when somebody else is at it.
+        """
+        ask = Ask("POST", "/api/warmup", repeatable=False, timeout_seconds=WARM_UP_SECONDS)
+        return (await self._exchange.read(ask, WarmedView)).services
 
     async def tasks(self) -> tuple[TaskView, ...]:
         """List the tasks with their schemas."""

@@ -81,6 +81,8 @@ class Client:
     models = _blocking(AsyncClient.models)
     model = _blocking(AsyncClient.model)
     load = _blocking(AsyncClient.load)
+    retry_load = _blocking(AsyncClient.retry_load)
+    warm_up = _blocking(AsyncClient.warm_up)
     tasks = _blocking(AsyncClient.tasks)
     task = _blocking(AsyncClient.task)
     workers = _blocking(AsyncClient.workers)

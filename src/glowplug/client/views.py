@@ -168,6 +168,25 @@ class ReadyView(Struct, frozen=True):
         return bool(service.get("ready"))
 
 
+class RetriedView(Struct, frozen=True):
+    """The models whose loads were begun again."""
+
+    retried: tuple[str, ...] = ()
+
+
+class WarmUpView(Struct, frozen=True):
+    """How one model's warm-up went; `error` names the workers where it did not."""
+
+    warmup_time_ms: float | None = None
+    error: str | None = None
+
+
+class WarmedView(Struct, frozen=True):
+    """How every model's warm-up went, by name."""
+
+    services: dict[str, WarmUpView] = field(default_factory=dict)
+
+
 class Result(Struct, frozen=True):
     """What a task returned, the files it saved, and its job (None for a direct call)."""
 

@@ -16,7 +16,20 @@ from glowplug.cli import app as people
 from glowplug.cli import main as cli
 from glowplug.cli.ending import ended, exit_code
 
-VERBS = ["up", "gateway", "worker", "new", "run", "jobs", "models", "status", "doctor", "clean"]
+VERBS = [
+    "up",
+    "gateway",
+    "worker",
+    "new",
+    "run",
+    "jobs",
+    "models",
+    "retry-load",
+    "warm-up",
+    "status",
+    "doctor",
+    "clean",
+]
 HEAVY = ["rich", "httpx", "msgspec", "asyncio", "fastapi", "uvicorn", "structlog", "platformdirs", "importlib.metadata"]
 
 

@@ -88,6 +88,8 @@ class PlayWorker:
             for order in claimed.orders:
                 if order.kind is OrderKind.CANCEL and (run := self._running.get(order.target)):
                     run.cancel()
+                if order.kind is OrderKind.RETRY:
+                    await self.register()
             for grant in claimed.grants:
                 self._running[grant.hold.job_id] = asyncio.create_task(self._run(grant))
 
