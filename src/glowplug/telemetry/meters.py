@@ -21,7 +21,10 @@ from glowplug.events import METRICS, EventSpec, MetricSpec
 from glowplug.telemetry.readings import GAUGES, Source
 
 NAMESPACE = "glowplug"
-SECONDS_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+SECONDS_BUCKETS = (
+    *(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    *(120, 300, 600, 900, 1800, 3600),
+)
 
 Meter = Counter | Gauge | Histogram
 
