@@ -62,9 +62,12 @@ class MergedBoard(Feed):
         return self._version
 
     def report(self, source: str, snapshot: Snapshot) -> None:
-        """Take a worker's newest picture."""
+        """Take a worker's newest picture; one that says the same as its last is no news."""
         with self._lock:
+            known = self._reports.get(source)
             self._reports[source] = (self._clock.monotonic(), snapshot)
+            if known is not None and _says_the_same(snapshot, known[1]):
+                return
             self._version += 1
         self.publish()
 
@@ -82,6 +85,10 @@ class MergedBoard(Feed):
             now, version, reports = self._clock.monotonic(), self._version, list(self._reports.values())
         aged = [snapshot.aged(now - received) for received, snapshot in reports]
         return merge(aged, version=version, taken_at=self._clock.now())
+
+
+def _says_the_same(new: Snapshot, old: Snapshot) -> bool:
+    return replace(new, version=old.version, taken_at=old.taken_at) == old
 
 
 def _how_far(one: ComponentSnapshot) -> tuple[int, float, int]:

@@ -42,8 +42,8 @@ class Glance:
 
     def may_be(self, path: str) -> bool:
         """Say whether `path` may be one of these; a yes is not sure, a no is."""
-        folder, _, name = path.rpartition("/")
-        return name in self.last or folder.rpartition("/")[2] in self.before_last or self.everything
+        ends = path.rsplit("/", 2)
+        return ends[-1] in self.last or (len(ends) > 1 and ends[-2] in self.before_last) or self.everything
 
 
 class Group(BaseRoute):

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from importlib import import_module
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from glowplug.errors import NotFound
-from glowplug.readiness import Feed, Snapshot
+from glowplug.readiness import Snapshot
 from glowplug.web import links
 from glowplug.web.answers import JSON, OPEN, flat
 from glowplug.web.frames import Frames
@@ -91,10 +89,3 @@ def _started(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
         return HTTPStatus.OK, {"started": True, "startup_time_ms": snapshot.startup_time_ms}
     status, body = snapshot.ready_probe()
     return (HTTPStatus.OK, {"started": True}) if status == HTTPStatus.OK else (status, {"started": False, **body})
-
-
-def probe_routes(own: Feed, models: Feed | None = None, *, early_status: int = 425) -> list[BaseRoute]:
-    """Return the routes without actions over a process's own board and, on a gateway, its models."""
-    routes = import_module("glowplug.web.routes")
-    made: list[BaseRoute] = routes.readiness_routes(ReadinessParts(own=own, models=models, early_status=early_status))
-    return made

@@ -1,0 +1,45 @@
+"""Problems: the one shape in which HTTP callers get an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glowplug.errors import Conflict, NotFound, NotReady, RateLimited, error_classes
+from glowplug.problem import problem_body, retry_after
+
+
+def test_a_problem_has_the_standard_members_and_the_data_of_its_error() -> None:
+    assert problem_body(NotFound("no such job", job="j1")) == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "no such job",
+        "code": "not_found",
+        "retryable": False,
+        "job": "j1",
+    }
+
+
+def test_data_never_hides_a_standard_member() -> None:
+    assert problem_body(Conflict("taken", status=200, detail="fine"))["status"] == 409
+    assert problem_body(Conflict("taken", status=200, detail="fine"))["detail"] == "taken"
+
+
+@pytest.mark.parametrize("kind", error_classes().values())
+def test_every_error_has_a_problem(kind: Any) -> None:
+    assert problem_body(kind("what and why"))["status"] == kind.status
+
+
+@pytest.mark.parametrize(
+    ("said", "whole"), [(None, 2), (0, 1), (0.2, 1), (3.2, 4), (30, 30), (600, 30), ("soon", 2), (-1, 1)]
+)
+def test_when_to_ask_again_is_in_whole_seconds_from_1_to_30(said: Any, whole: int) -> None:
+    error = NotReady("loading") if said is None else NotReady("loading", retry_after=said)
+    assert retry_after(error) == whole
+    assert problem_body(error)["retry_after"] == whole
+
+
+def test_who_asked_too_often_is_told_when_to_ask_again() -> None:
+    assert problem_body(RateLimited("a moment ago", retry_after=4.1))["retry_after"] == 5
