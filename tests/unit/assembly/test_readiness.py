@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from tests.unit.gateway.house import ECHO, picture
 from tests.unit.runtime.rig import FakeHost
 
 from glowplug.artifacts.disk import DiskArtifacts
@@ -20,7 +22,9 @@ from glowplug.assembly.opening import InteriorParts, make_telemetry
 from glowplug.assembly.readiness import UpkeepActions
 from glowplug.assembly.worker_interior import own_routes
 from glowplug.clock import SystemClock
-from glowplug.readiness import Board
+from glowplug.gateway.desk import Desk
+from glowplug.link import Claim, Order, OrderKind, Register
+from glowplug.readiness import Board, Status
 from glowplug.runtime.direct import DirectApp, DirectParts
 from glowplug.settings import Settings
 from glowplug.web.parts import WarmUp
@@ -43,6 +47,7 @@ OPEN = [
     "/v2/models/{name}/ready",
     "/glowplug/overlay.js",
 ]
+_numbers = itertools.count()
 ACTIONS = ["/api/warmup", "/api/ready/retry", "/api/ready/retry/{component}"]
 
 
@@ -51,18 +56,22 @@ def settings_of(folder: Path, **environment: str) -> Settings:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, **environment: str) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(folder: Path, **environment: str) -> AsyncIterator[tuple[httpx.AsyncClient, Desk]]:
     settings = settings_of(folder, **environment)
     rooms = Interior(settings, SystemClock(), "worker-token", make_telemetry(settings, "worker-token"))
     transport = httpx.ASGITransport(app=rooms.application)
     client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
     async with asyncio.timeout(LIMIT_SECONDS), rooms, client:
-        yield client
+        yield client, rooms.gateway.desk
+
+
+def registration(worker: str, status: Status) -> Register:
+    return Register(worker, "one", next(_numbers), picture(status), models=(ECHO,))
 
 
 class TestTheGateway:
     async def test_its_document_describes_every_route_once(self, tmp_path: Path) -> None:
-        async with gateway(tmp_path) as client:
+        async with gateway(tmp_path) as (client, _):
             document = (await client.get("/openapi.json")).json()
         paths = document["paths"]
         assert [path for path in OPEN if "get" not in paths.get(path, {})] == []
@@ -71,7 +80,7 @@ class TestTheGateway:
         assert len(names) == len(set(names))
 
     async def test_what_is_open_is_open_and_what_costs_is_not(self, tmp_path: Path) -> None:
-        async with gateway(tmp_path, GLOWPLUG_TOKEN="secret") as client:
+        async with gateway(tmp_path, GLOWPLUG_TOKEN="secret") as (client, _):
             for path in OPEN:
                 if path != "/api/ready/stream":
                     answer = await client.get(path.format(component="store", name="store"))
@@ -82,15 +91,35 @@ class TestTheGateway:
                 allowed = await client.post(closed, headers={"authorization": "Bearer secret"})
                 assert allowed.status_code in (404, 409), (path, allowed.text)
 
+    async def test_a_failure_behind_another_workers_success_can_be_retried_too(self, tmp_path: Path) -> None:
+        async with gateway(tmp_path) as (client, desk):
+            await desk.register(registration("w1", Status.READY))
+            await desk.register(registration("w2", Status.ERROR))
+            asked = asyncio.create_task(client.post("/api/ready/retry"))
+            claimed = await desk.claim(Claim("w2", "one", (), 20.0))
+            assert claimed.orders == (Order(OrderKind.RETRY, "echo"),)
+            await desk.register(registration("w2", Status.LOADING))
+            assert (await asked).json() == {"retried": ["echo"]}
+
+    async def test_a_worker_that_left_with_its_failure_is_told_of(self, tmp_path: Path) -> None:
+        async with gateway(tmp_path) as (client, desk):
+            await desk.register(registration("w1", Status.ERROR))
+            await desk.worker_died("w1")
+            for path in ("/api/ready/retry", "/api/ready/retry/echo"):
+                refused = await client.post(path)
+                assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+                assert "glowplug worker TARGET" in refused.json()["detail"]
+            assert (await client.post("/api/ready/retry/nobody")).status_code == 404
+
     async def test_its_own_parts_can_be_asked_for_too(self, tmp_path: Path) -> None:
-        async with gateway(tmp_path) as client:
+        async with gateway(tmp_path) as (client, _):
             assert (await client.get("/ready/store")).json() == {"ready": True}
 
     @pytest.mark.parametrize(("said", "status"), [("425", 425), ("503", 503)])
     async def test_what_is_answered_while_nothing_is_ready_is_as_set(
         self, tmp_path: Path, said: str, status: int
     ) -> None:
-        async with gateway(tmp_path, GLOWPLUG_NOT_READY_STATUS=said) as client:
+        async with gateway(tmp_path, GLOWPLUG_NOT_READY_STATUS=said) as (client, _):
             early = await client.get("/api/v1/admin/ready")
             assert (early.status_code, early.json()["type"]) == (status, "initialization")
             assert (await client.get("/v2/health/ready")).status_code == 503
