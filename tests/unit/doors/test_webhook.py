@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -310,3 +311,31 @@ def test_the_http_library_is_not_imported_before_it_is_started() -> None:
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+async def test_a_wall_clock_that_jumps_gives_nothing_up_and_is_in_the_next_attempt(told: Told) -> None:
+    clock, policy = ManualClock(), WebhookPolicy(base_seconds=10, random=lambda: 1)
+    async with asyncio.timeout(BOUND), receiver() as it, Webhook(it.url, policy=policy, clock=clock) as webhook:
+        it.answers = [(500, {}), (500, {}), (200, {})]
+        webhook.send(event())
+        for year in (2030, 2020):
+            await paused(webhook)
+            clock.jump(datetime(year, 1, 1, tzinfo=UTC))
+            await clock.advance(20)
+        await webhook.delivered()
+        years = [datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC).year for headers, _ in it.asked]
+    assert years == [2026, 2030, 2020]
+    assert named(told, "webhook.dropped") == []
+
+
+async def test_a_burst_during_a_slow_answer_keeps_the_newest_and_the_one_under_way() -> None:
+    async with asyncio.timeout(BOUND), receiver() as it, Webhook(it.url, SECRET) as webhook:
+        it.hangs = True
+        webhook.send(event(0))
+        await it.times(1)
+        for number in range(1, 1000):
+            webhook.send(event(number))
+        it.hangs = False
+        it.release.set()
+        await webhook.delivered()
+        assert numbers(it.verified(SECRET)) == [0, *range(900, 1000)]
