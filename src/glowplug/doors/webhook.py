@@ -27,8 +27,8 @@ _GONE = 410
 class WebhookPolicy:
     """How long is tried, and how often.
 
-    The n-th pause is between half of and the whole `min(cap, base · 2^(n-1))`; `Retry-After` can make it longer, up to the
-    cap. An event is given up `patience_seconds` after it happened. `max_queued` events wait at most: of more, the
+    The n-th pause is between half of and the whole `min(cap, base · 2^(n-1))`; `Retry-After` can make it longer, up to
+    the cap. An event is given up `patience_seconds` after it happened. `max_queued` events wait at most: of more, the
     newest. `leave_seconds` is what `stop` gives to those that still wait. `random` returns a number from 0 to 1.
     """
 

@@ -78,10 +78,13 @@ class LibraryTelemetry:
         yield from self._opened().collect()
 
     def _opened(self) -> Meters:
+        if self._meters is not None:
+            return self._meters
+        # Before the lock is taken: whoever emits meanwhile must not wait for an import.
+        from glowplug.telemetry.meters import Meters
+
         with self._lock:
             if self._meters is None:
-                from glowplug.telemetry.meters import Meters
-
                 meters = Meters(self._sources, self._version, about_process=False)
                 while self._held:
                     meters.observe(*self._held.popleft())
