@@ -9,7 +9,7 @@ import typer
 from glowplug.cli.output import Json, say, say_json, say_table
 from glowplug.cli.session import open_client
 
-FAILED = 1
+NOT_ALL = 3
 
 
 def retry_load(
@@ -28,7 +28,7 @@ def retry_load(
 def warm_up(json: Json = False) -> None:
     """Warm every ready model up again; none stops being ready.
 
-    Exits with 1 if a warm-up went wrong somewhere.
+    Exits with 3 if a warm-up went wrong, or could not be asked for, somewhere.
     """
     with open_client() as client:
         warmed = client.warm_up()
@@ -38,7 +38,7 @@ def warm_up(json: Json = False) -> None:
         rows = [(name, _seconds(one.warmup_time_ms), one.error or "") for name, one in warmed.items()]
         say_table(("MODEL", "SECONDS", "ERROR"), rows)
     if any(one.error for one in warmed.values()):
-        raise typer.Exit(FAILED)
+        raise typer.Exit(NOT_ALL)
 
 
 def _seconds(milliseconds: float | None) -> str:

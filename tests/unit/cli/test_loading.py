@@ -32,7 +32,7 @@ def test_with_nothing_failed_it_says_so(glowplug: Command, play: Play, model: li
 
 def test_a_warm_up_that_went_wrong_is_shown_and_the_exit_code_says_so(glowplug: Command, play: Play) -> None:
     done = glowplug("warm-up")
-    assert done.code == 1
+    assert done.code == 3
     head, row = done.rows
     assert head == ["MODEL", "SECONDS", "ERROR"]
     assert row[:2] == ["play", ""]
