@@ -22,6 +22,8 @@ from glowplug.runtime.backoff import Backoff
 
 GRACE_SECONDS = 5.0
 """How long a coroutine that was canceled may tidy up."""
+NOTE_SECONDS = 1.0
+"""How long the end waits until it is written down how long the load took."""
 TICK_SECONDS = 1.0
 """A new stage may bring the deadline nearer, so it is looked at this often."""
 RETRY = Backoff(base_seconds=8.0, cap_seconds=60.0)
@@ -68,6 +70,7 @@ class Attempts(Life):
         self._value: Any = None
         self._context = Attempted()
         self._task: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
         self._warming = asyncio.Lock()
 
     @property
@@ -110,6 +113,8 @@ class Attempts(Life):
         task, self._task = self._task, None
         self._context.abandon(Interrupted(f"{self.place.name}: the application is leaving"))
         await ended(task)
+        if self._noting is not None:
+            await asyncio.wait({self._noting}, timeout=NOTE_SECONDS)
         value, self._value = self._value, None
         if value is not None and self._work.unload is not None:
             with suppress(TimeoutError, Raised):
@@ -182,7 +187,9 @@ class Attempts(Life):
         except Exception as error:  # noqa: BLE001 - weights that cannot be had fail the load as the load itself does
             return Trouble.of(error, required=self.component.required)
         # In a thread, because the history of loads is written: a slow disk must hold up nobody.
-        await in_daemon_thread(partial(self.component.ready, attempt=attempt.number), f"note {self.place.name}")
+        noted = in_daemon_thread(partial(self.component.ready, attempt=attempt.number), f"note {self.place.name}")
+        self._noting = asyncio.create_task(noted, name=f"note {self.place.name}")
+        await asyncio.shield(self._noting)
         return None
 
     async def _loaded(self, attempt: Attempt) -> Any:

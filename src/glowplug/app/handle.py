@@ -73,14 +73,14 @@ class Handle:
                     yield value
             await work
         finally:
+            sink.close()
             work.cancel()
             await asyncio.wait({work})
 
     async def _collect(self, task: str, values: Mapping[str, Any]) -> Any:
         sink = _Sink()
         end = await self._perform(task, values, sink)
-        output = sink.chunks or json.loads(end.output_json)
-        return _with_paths(output, sink.paths)
+        return sink.chunks if self._streams(task) else _with_paths(json.loads(end.output_json), sink.paths)
 
     async def _perform(self, task: str, values: Mapping[str, Any], sink: _Sink) -> CallEnd:
         number = next(self._count)
@@ -166,6 +166,7 @@ class _Sink:
         self.chunks: list[Any] = []
         self.done = asyncio.Event()
         self._queue = queue
+        self._closed = False
 
     async def note(self, note: Note) -> None:
         """Drop it."""
@@ -183,8 +184,14 @@ class _Sink:
         value = _with_paths(json.loads(output_json), self.paths)
         if self._queue is None:
             self.chunks.append(value)
-        else:
+        elif not self._closed:
             await self._queue.put(value)
+
+    def close(self) -> None:
+        """Take no more values: nobody reads, and the task must not wait for that."""
+        self._closed = True
+        while self._queue is not None and not self._queue.empty():
+            self._queue.get_nowait()
 
     async def values(self) -> AsyncGenerator[Any, None]:
         """Yield the values of a stream until its call is over."""

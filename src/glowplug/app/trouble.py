@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 
 from glowplug.errors import MissingExtra, Unavailable
 from glowplug.process.faults import load_class, load_message, story
 from glowplug.readiness.component import Component
 from glowplug.readiness.component_snapshot import ErrorClass
 
+_OURS = str(Path(__file__).parent)
 NOT_INSTALLED = "not_installed"
 
 
@@ -31,6 +34,7 @@ class Trouble:
             return cls(error.message, ErrorClass.PERMANENT, error.message)
         if isinstance(error, (ImportError, MissingExtra)) and not required:
             return cls(load_message(error), ErrorClass.PERMANENT, NOT_INSTALLED)
+        error.__traceback__ = _from_theirs(error.__traceback__)
         message = load_message(error)
         if isinstance(error, ModuleNotFoundError) and error.name:
             message += f"; install what provides {error.name.partition('.')[0]!r}, or give the component required=False"
@@ -47,3 +51,11 @@ class Trouble:
             component.fail(self.message, self.error_class, attempt=attempt)
         elif component.attempt == attempt:
             component.unavailable(self.reason)
+
+
+def _from_theirs(frames: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from where the developer's own code begins."""
+    first = frames
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_OURS):
+        first = first.tb_next
+    return first or frames

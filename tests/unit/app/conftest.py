@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from glowplug.app.readiness import Readiness
+from glowplug.app import Readiness
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the cache and the data folder, which are the machine's otherwise, below a temporary one."""
     monkeypatch.setenv("GLOWPLUG_CACHE", str(tmp_path / "cache"))
@@ -18,7 +18,6 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ready(folders: Path) -> Readiness:
+def ready() -> Readiness:
     """Return a readiness without components."""
-    del folders
     return Readiness()
