@@ -79,8 +79,9 @@ class Streams:
 
     async def socket(self, websocket: WebSocket) -> None:
         """Send the picture each second and on each change, and close normally once ready or failed."""
-        await websocket.accept()
-        with suppress(WebSocketDisconnect):
+        # The one is what Starlette makes of the other once the connection is open.
+        with suppress(WebSocketDisconnect, OSError):
+            await websocket.accept()
             await self._send_messages(websocket)
 
     async def _send_events(self, receive: Receive, send: Send) -> None:
@@ -122,7 +123,8 @@ class Streams:
 
     def _follow(self, frame: Frame) -> Subscription:
         news = self._parts.told.join(_Following(frame.version))
-        self._parts.own.join(news.departure)
+        if self._parts.own is not self._parts.told:
+            self._parts.own.join(news.departure)
         return news
 
 
