@@ -11,6 +11,7 @@ from glowplug.readiness.component import Component
 from glowplug.readiness.deadlines import DEFAULT_DEADLINES, Deadlines
 from glowplug.readiness.feed import Feed, first_version
 from glowplug.readiness.history import Histories, MemoryHistories
+from glowplug.readiness.shown import Shown
 from glowplug.readiness.snapshot import Snapshot
 from glowplug.readiness.spec import Spec, Surroundings, Transition
 from glowplug.readiness.state import Gates, State, verdict
@@ -44,7 +45,7 @@ class Board(Feed):
         self._began = self._since = self._clock.monotonic()
         self._draining = False
         self._startup_time_ms: float | None = None
-        self._shown = (0, 0)
+        self._shown = Shown()
 
     def add(
         self,
@@ -133,7 +134,7 @@ class Board(Feed):
             self._draining = False
             self._startup_time_ms = None
             self._began = self._clock.monotonic()
-            self._shown = (0, 0)
+            self._shown.forget()
         self._changed()
 
     def snapshot(self) -> Snapshot:
@@ -147,17 +148,7 @@ class Board(Feed):
                 startup_time_ms=self._startup_time_ms,
                 gpu_available=self._gpu_available,
             )
-            return replace(snapshot, progress=self._never_back(snapshot))
-
-    def _never_back(self, snapshot: Snapshot) -> int:
-        """Return the progress to show: weights are only guesses, so what was shown in these attempts is kept."""
-        if snapshot.ready:
-            self._shown = (0, 0)
-            return snapshot.progress
-        retries = sum(max(0, one.attempt - 1) for one in snapshot.components if one.required)
-        shown = self._shown[1] if self._shown[0] == retries else 0
-        self._shown = (retries, max(shown, snapshot.progress))
-        return self._shown[1]
+            return self._shown.never_back(snapshot)
 
     def _changed(self) -> None:
         with self._around.lock:

@@ -10,6 +10,7 @@ from datetime import datetime
 from glowplug.clock import Clock
 from glowplug.readiness.component_snapshot import ComponentSnapshot
 from glowplug.readiness.feed import Feed, first_version
+from glowplug.readiness.shown import Shown
 from glowplug.readiness.snapshot import Snapshot
 from glowplug.readiness.state import Status
 
@@ -55,6 +56,7 @@ class MergedBoard(Feed):
         self._lock = threading.Lock()
         self._version = first_version(clock)
         self._reports: dict[str, tuple[float, Snapshot]] = {}
+        self._shown = Shown()
 
     @property
     def version(self) -> int:
@@ -68,6 +70,8 @@ class MergedBoard(Feed):
             self._reports[source] = (self._clock.monotonic(), snapshot)
             if known is not None and _says_the_same(snapshot, known[1]):
                 return
+            if known is not None and _was_started_anew(snapshot, known[1]):
+                self._shown.forget()
             self._version += 1
         self.publish()
 
@@ -76,6 +80,8 @@ class MergedBoard(Feed):
         with self._lock:
             if self._reports.pop(source, None) is None:
                 return
+            # What it had brought so far is lost, and whoever follows it begins anew.
+            self._shown.forget()
             self._version += 1
         self.publish()
 
@@ -83,12 +89,18 @@ class MergedBoard(Feed):
         """Return the join of the reports, each aged by the time since it came; from any thread."""
         with self._lock:
             now, version, reports = self._clock.monotonic(), self._version, list(self._reports.values())
-        aged = [snapshot.aged(now - received) for received, snapshot in reports]
-        return merge(aged, version=version, taken_at=self._clock.now())
+            aged = [snapshot.aged(now - received) for received, snapshot in reports]
+            return self._shown.never_back(merge(aged, version=version, taken_at=self._clock.now()))
 
 
 def _says_the_same(new: Snapshot, old: Snapshot) -> bool:
     return replace(new, version=old.version, taken_at=old.taken_at) == old
+
+
+def _was_started_anew(new: Snapshot, old: Snapshot) -> bool:
+    """Say whether a load is behind what it was: no attempt goes back, so it must be another process's."""
+    before = {one.name: (one.attempt, one.percent) for one in old.components}
+    return any((one.attempt, one.percent) < before.get(one.name, (0, 0.0)) for one in new.components)
 
 
 def _how_far(one: ComponentSnapshot) -> tuple[int, float, int]:

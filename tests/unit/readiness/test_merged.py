@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,11 +18,12 @@ from glowplug.readiness.estimate import Estimate
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def worker(status: Status, *, name: str = "digits", percent: float = 0.0, required: bool = True) -> Snapshot:
+def worker(
+    status: Status, *, name: str = "digits", percent: float = 0.0, required: bool = True, **more: Any
+) -> Snapshot:
     estimate = Estimate(5.0, 10.0, 20.0) if status.is_running else None
-    component = ComponentSnapshot(
-        name, status=status, model=name, percent=percent, attempt=1, required=required, estimate=estimate
-    )
+    fields: dict[str, Any] = {"attempt": 1, "required": required, "estimate": estimate, **more}
+    component = ComponentSnapshot(name, status=status, model=name, percent=percent, **fields)
     return Snapshot.of([component], taken_at=NOW)
 
 
@@ -137,3 +139,44 @@ async def test_watchers_hear_of_every_report() -> None:
         third = await anext(news)
     assert [one.ready for one in (first, second, third)] == [False, True, False]
     assert first.version < second.version < third.version
+
+
+class TestProgress:
+    def test_a_model_that_turns_out_to_weigh_much_does_not_take_it_back(self) -> None:
+        board = MergedBoard(ManualClock())
+        board.report("one", worker(Status.LOADING, name="quick", percent=50))
+        board.report("two", worker(Status.LOADING, name="slow", percent=0))
+        shown = board.snapshot().progress
+        board.report("two", worker(Status.LOADING, name="slow", percent=1, weight_seconds=60.0))
+        assert board.snapshot().progress == shown == 25
+        board.report("two", worker(Status.LOADING, name="slow", percent=80, weight_seconds=60.0))
+        assert board.snapshot().progress > shown
+
+    def test_a_new_attempt_begins_at_its_own_progress(self) -> None:
+        board = MergedBoard(ManualClock())
+        board.report("one", worker(Status.LOADING, percent=90))
+        assert board.snapshot().progress == 90
+        board.report("one", worker(Status.LOADING, percent=5, attempt=2))
+        assert board.snapshot().progress == 5
+
+    def test_so_does_a_worker_that_was_started_anew(self) -> None:
+        board = MergedBoard(ManualClock())
+        board.report("one", worker(Status.LOADING, percent=90))
+        assert board.snapshot().progress == 90
+        board.report("one", worker(Status.LOADING, percent=5))
+        assert board.snapshot().progress == 5
+
+    def test_and_one_that_takes_the_place_of_another(self) -> None:
+        board = MergedBoard(ManualClock())
+        board.report("one", worker(Status.LOADING, percent=90))
+        assert board.snapshot().progress == 90
+        board.forget("one")
+        board.report("two", worker(Status.LOADING, percent=5))
+        assert board.snapshot().progress == 5
+
+    def test_after_having_been_ready_it_begins_from_nothing(self) -> None:
+        board = MergedBoard(ManualClock())
+        board.report("one", worker(Status.READY, percent=100))
+        assert board.snapshot().progress == 100
+        board.report("one", worker(Status.LOADING, percent=10, attempt=2))
+        assert board.snapshot().progress == 10
