@@ -76,12 +76,12 @@ class _Limit:
         for name in names:
             if left := self.seconds_left(name):
                 raise RateLimited(f"{name} was retried a moment ago; give it time to load", retry_after=left)
-        before = dict(self._last)
         self._last.update(dict.fromkeys(names, self._clock.monotonic()))
         try:
             yield
         except BaseException:
-            self._last = before
+            for name in names:
+                del self._last[name]
             raise
 
 

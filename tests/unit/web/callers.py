@@ -33,11 +33,14 @@ class Loader:
         self.board = board
         self.asked: list[tuple[str, ...]] = []
         self.warmed: Sequence[WarmUp] = (WarmUp("tts", 0.25),)
+        self.begun = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def retry(self, names: Sequence[str]) -> Sequence[str]:
         self.asked.append(tuple(names))
+        if not names:
+            raise Conflict("nothing has failed, so there is nothing to retry")
         for name in names:
             if self.board.component(name).status is not Status.ERROR:
                 raise Conflict(f"{name} has not failed")
@@ -47,6 +50,7 @@ class Loader:
     async def warm_up(self) -> Sequence[WarmUp]:
         if not self.board.is_ready():
             raise Conflict("nothing is loaded")
+        self.begun.set()
         await self.gate.wait()
         return self.warmed
 
