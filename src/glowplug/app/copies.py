@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import sys
@@ -84,7 +85,7 @@ def _server(arguments: Sequence[str], environment: Mapping[str, str]) -> str | N
 
 
 def _workers(words: Sequence[str], *, short: bool) -> int | None:
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in itertools.pairwise([*words, ""]):
         name, _, value = word.partition("=")
         if name == "--workers":
             return _number(value or after)

@@ -37,6 +37,9 @@ class Guest:
     warm_all: Callable[[], Awaitable[Sequence[WarmUp]]]
     metrics: Callable[[], Awaitable[tuple[bytes, str]]]
 
+    def __post_init__(self) -> None:
+        _KNOWN.add(self)
+
     async def retry(self, names: Sequence[str]) -> Sequence[str]:
         """Load failed components again."""
         return await self.retry_named(*names)
@@ -83,7 +86,6 @@ def adopt(app: Any, guest: Guest) -> None:
     Raises:
         SettingsError: a route requires what does not exist.
     """
-    _KNOWN.add(guest)
     for holder in holders(app):
         if hasattr(holder, "state"):
             guests = getattr(holder.state, STATE, ())

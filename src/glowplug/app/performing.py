@@ -16,7 +16,6 @@ from glowplug.errors import SettingsError
 
 T = TypeVar("T")
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Raised(Exception):
@@ -29,7 +28,10 @@ class Raised(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A developer's function: `takes` is how many arguments it is given, `on_loop` whether it is a coroutine's."""
+    """A developer's function: `takes` is how many arguments it is given, `on_loop` whether it is a coroutine's.
+
+    It is given those that it cannot do without: a parameter with a default means something of the developer's own.
+    """
 
     call: Callable[..., Any]
     takes: int
@@ -105,7 +107,7 @@ def _taken(call: Callable[..., Any], where: str, most: int) -> int:
         raise SettingsError(f"{where}: it is called with {most} argument at most, and wants ({names})")
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return most
-    return min(most, sum(one.kind in _POSITIONAL for one in parameters))
+    return len(wanted)
 
 
 def _gives_coroutine(call: Callable[..., Any]) -> bool:

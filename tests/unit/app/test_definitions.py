@@ -75,7 +75,14 @@ def test_a_loader_that_cannot_be_called_with_a_context_is_refused(ready: Readine
 
 @pytest.mark.parametrize(
     "load",
-    [lambda: 1, lambda ctx: 1, lambda ctx, more=2: 1, lambda *all_of_it: 1, partial(nothing)],
+    [
+        lambda: 1,
+        lambda ctx: 1,
+        lambda ctx, more=2: 1,
+        lambda voice="amy": voice.upper(),
+        lambda *all_of_it: 1,
+        partial(nothing),
+    ],
 )
 async def test_a_loader_takes_the_context_or_nothing(ready: Readiness, load: Any) -> None:
     ready.add("tts", load)
