@@ -28,6 +28,13 @@ def worker_url(plug: System, **headers: str) -> str:
     return str(workers()[0]["url"])
 
 
+def registered(plug: System) -> dict[str, Any]:
+    """Return the only worker as other services of the backend see it."""
+    token = {"authorization": f"Bearer {plug.worker_token_file.read_text().strip()}"}
+    (found,) = plug.http.get("/api/internal/ai-services/status", headers=token).json()["services"]
+    return dict(found)
+
+
 def up_gated(plug: System, gate: Path) -> None:
     plug.up(MODELS / "gated.py", options=["--option", f"gate={gate}"])
 
@@ -59,10 +66,14 @@ def test_a_load_is_followed_to_its_end_at_the_gateway_and_at_the_worker(plug: Sy
         assert 1 <= int(early.headers["retry-after"]) <= 30
         assert plug.http.get("/ready").status_code == 200, "the gateway itself is ready, or nothing could be scaled"
         assert httpx.get(f"{urls[1]}/ready").status_code == 503
+        assert registered(plug)["status"] == "loading"
         for url in urls:
             assert httpx.get(f"{url}/ready/gated").status_code == 503
             assert httpx.get(f"{url}/v2/models/gated/ready").status_code == 503
         gate.touch()
+    told = registered(plug)
+    assert (told["status"], told["url"], told["error"]) == ("ready", urls[1], None)
+    assert told["loadTime"] > 0
     for one in followers:
         assert one.fault is None, (one.url, one.fault)
         assert progress_of(one) == sorted(progress_of(one))
