@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from glowplug.app.loader import Place
-from glowplug.app.performing import Function, Raised, in_daemon_thread
+from glowplug.app.performing import Function, Raised
 from glowplug.process.faults import load_message
 from glowplug.readiness.component_snapshot import ErrorClass
 
@@ -21,11 +21,13 @@ async def keep_checking(place: Place, value: Any) -> None:
     check = Function.of(options.check, f"{place.name}: check")
     while True:
         await place.whole.clock.sleep(options.check_every)
+        # Somebody may ask for a new attempt meanwhile, of which this answer says nothing.
+        attempt = component.attempt
         wrong = await _ask(check, place, value)
         if wrong is not None and component.status.can_serve:
-            component.fail(wrong, ErrorClass.TRANSIENT)
+            component.fail(wrong, ErrorClass.TRANSIENT, attempt=attempt)
         elif wrong is None and component.status.is_failed:
-            await in_daemon_thread(component.ready, f"note {place.name}")
+            component.ready(attempt=attempt)
 
 
 async def _ask(check: Function, place: Place, value: Any) -> str | None:

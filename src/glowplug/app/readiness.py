@@ -25,7 +25,7 @@ from glowplug.app.options import (
 from glowplug.app.signals import Signals
 from glowplug.app.telling import Telling
 from glowplug.errors import Conflict, SettingsError
-from glowplug.lifecycle import Startable
+from glowplug.lifecycle import Startable, stop_all
 from glowplug.readiness.feed import Subscription
 from glowplug.readiness.snapshot import Snapshot
 
@@ -212,8 +212,7 @@ class Readiness(Startable):
     async def _stop(self) -> None:
         self.leave()
         self._signals.restore()
-        await self._lives.stop()
-        await self._telling.stop()
+        await stop_all((self._lives, self._telling))
         self._lives.head_start_seconds = 0.0
         self._loop = None
 

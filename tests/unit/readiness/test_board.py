@@ -246,3 +246,21 @@ def test_progress_of_the_whole_never_goes_back_within_a_load(happened: list[tupl
         shown.append(board.snapshot().progress)
     assert shown == sorted(shown)
     assert (shown[-1] == 100) == board.is_ready()
+
+
+def test_a_renewed_board_begins_anew_and_hears_nobody_of_the_life_before(board: Board) -> None:
+    old = board.add("tts", gates="start")
+    old.begin()
+    old.ready()
+    version = board.snapshot().version
+    board.drain()
+    board.renew()
+    new = board.component("tts")
+    assert (board.state, new.status, new.attempt, new.was_ready) == (State.INITIALIZING, Status.PENDING, 0, False)
+    assert board.snapshot().startup_time_ms is None
+    assert board.snapshot().version > version
+    old.ready()
+    assert not board.is_ready()
+    new.begin()
+    new.ready()
+    assert board.is_ready()
