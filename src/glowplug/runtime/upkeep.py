@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from glowplug.errors import Conflict, GlowplugError, NotFound
@@ -49,7 +50,8 @@ class Upkeep:
         attempts = {name: host.component.attempt for name, host in failed.items()}
         for host in failed.values():
             await host.reload()
-        await self._begun(failed, attempts)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._begun(failed, attempts), BEGIN_SECONDS)
         return tuple(failed)
 
     async def warm_up(self) -> tuple[Warmed, ...]:
@@ -65,13 +67,10 @@ class Upkeep:
 
     async def _begun(self, hosts: Mapping[str, Host], attempts: Mapping[str, int]) -> None:
         # Else whoever looks right after the answer would still see the old failure, and take it for the new one.
-        try:
-            async with asyncio.timeout(BEGIN_SECONDS), self._board.subscribe() as news:
-                async for _ in news:
-                    if all(host.component.attempt != attempts[name] for name, host in hosts.items()):
-                        return
-        except TimeoutError:
-            return
+        async with self._board.subscribe() as news:
+            async for _ in news:
+                if all(host.component.attempt != attempts[name] for name, host in hosts.items()):
+                    return
 
 
 async def _warm(host: Host) -> Warmed:
