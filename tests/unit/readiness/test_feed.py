@@ -248,3 +248,79 @@ async def test_waiting_ends_with_its_time(board: Board, tts: Component) -> None:
 def test_outside_of_a_loop_there_is_nothing_to_subscribe_to() -> None:
     with pytest.raises(RuntimeError):
         Board(ManualClock()).subscribe()
+
+
+async def test_hanging_up_ends_every_subscription_and_nothing_later(board: Board, tts: Component) -> None:
+    async with asyncio.timeout(20), board.subscribe() as one, board.subscribe() as other:
+        await anext(one)
+        waiting = [asyncio.ensure_future(anext(news, None)) for news in (one, other)]
+        board.hang_up()
+        assert None in await asyncio.gather(*waiting)
+        assert one.closed
+        assert other.closed
+        later = board.subscribe()
+        assert await anext(later) is not None
+        assert not later.closed
+
+
+async def test_hanging_up_reaches_other_loops_from_any_thread(board: Board, tts: Component) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def read() -> None:
+        async with asyncio.timeout(20):
+            async for _ in board.watch():
+                begun.set()
+        ended.set()
+
+    reader = threading.Thread(target=asyncio.run, args=(read(),), daemon=True)
+    reader.start()
+    assert await asyncio.to_thread(begun.wait, 20)
+    await asyncio.to_thread(board.hang_up)
+    assert await asyncio.to_thread(ended.wait, 20)
+    await asyncio.to_thread(reader.join, 20)
+
+
+async def test_who_waits_for_readiness_is_told_that_the_server_leaves(board: Board, tts: Component) -> None:
+    waiting = asyncio.ensure_future(board.wait_until_ready())
+    await asyncio.sleep(0)
+    board.hang_up()
+    async with asyncio.timeout(20):
+        with pytest.raises(Draining):
+            await waiting
+
+
+async def test_hanging_up_without_anybody_is_fine(board: Board) -> None:
+    board.hang_up()
+    board.hang_up()
+
+
+async def test_waiting_for_news_has_an_end(board: Board, tts: Component) -> None:
+    async with asyncio.timeout(20), board.subscribe() as news:
+        assert await news.within(20) is not None
+        assert await news.within(0.001) is None
+        assert not news.closed
+        tts.begin()
+        later = await news.within(20)
+        assert later is not None
+        assert later.version == board.version
+        news.close()
+        assert await news.within(20) is None
+        assert news.closed
+
+
+async def test_one_subscription_may_follow_two_boards(board: Board, tts: Component) -> None:
+    other = Board(ManualClock())
+    async with asyncio.timeout(20), board.subscribe() as news:
+        await anext(news)
+        other.join(news)
+        assert (await anext(news)).components == ()
+        tts.begin()
+        assert [one.name for one in (await anext(news)).components] == ["tts"]
+
+
+def test_the_version_is_that_of_the_picture(board: Board, tts: Component) -> None:
+    for report in (tts.begin, tts.warming, tts.ready, board.drain):
+        before = board.version
+        report()
+        assert board.version > before
+        assert board.snapshot().version == board.version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -180,3 +181,26 @@ class TestProgress:
         assert board.snapshot().progress == 100
         board.report("one", worker(Status.LOADING, percent=10, attempt=2))
         assert board.snapshot().progress == 10
+
+
+async def test_a_worker_that_says_the_same_again_is_no_news() -> None:
+    clock = ManualClock()
+    board = MergedBoard(clock)
+    board.report("a", worker(Status.READY))
+    seen = board.version
+    board.report("a", replace(worker(Status.READY), version=77, taken_at=datetime(2026, 2, 1, tzinfo=UTC)))
+    assert board.version == board.snapshot().version == seen
+    board.report("a", worker(Status.ERROR))
+    assert board.version > seen
+
+
+async def test_a_worker_that_says_the_same_again_is_no_older_for_it() -> None:
+    clock = ManualClock()
+    board = MergedBoard(clock)
+    board.report("a", worker(Status.LOADING))
+    await clock.advance(4)
+    board.report("a", worker(Status.LOADING))
+    await clock.advance(1)
+    estimate = board.snapshot().estimate
+    assert estimate is not None
+    assert estimate.p50_seconds == 9.0
