@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ def copies(arguments: Sequence[str], environment: Mapping[str, str], *, child: b
     if server is None:
         # Started by a program of the developer's own; of that only the variable can be known.
         return Copies("uvicorn", _number(environment.get("WEB_CONCURRENCY"))) if child else None
-    words = [*arguments[1:], *shlex.split(environment.get("GUNICORN_CMD_ARGS", "") if server == "gunicorn" else "")]
+    words = [*arguments[1:], *(_gunicorn_words(environment) if server == "gunicorn" else ())]
     if "--reload" in words or (words[:1] == ["dev"] and "--no-reload" not in words):
         return Copies(server, reloads=True)
     count = _workers(words, short=server in _SHORT) or _number(environment.get("WEB_CONCURRENCY")) or 1
@@ -82,6 +81,15 @@ def _server(arguments: Sequence[str], environment: Mapping[str, str]) -> str | N
     # `python -m uvicorn` shows the package's own file.
     name = path.parent.name if path.name in ("__main__.py", "-m") else path.stem
     return _SERVERS.get(name)
+
+
+def _gunicorn_words(environment: Mapping[str, str]) -> list[str]:
+    import shlex
+
+    try:
+        return shlex.split(environment.get("GUNICORN_CMD_ARGS", ""))
+    except ValueError:
+        return []
 
 
 def _workers(words: Sequence[str], *, short: bool) -> int | None:

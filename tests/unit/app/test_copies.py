@@ -41,6 +41,7 @@ def told() -> Iterator[list[dict[str, Any]]]:
         ("/bin/gunicorn main:app -w 4 -k uvicorn.workers.UvicornWorker", {}, Copies("gunicorn", 4)),
         ("/bin/gunicorn main:app -w4", {}, Copies("gunicorn", 4)),
         ("/bin/gunicorn main:app", {"GUNICORN_CMD_ARGS": "--workers 5"}, Copies("gunicorn", 5)),
+        ("/bin/gunicorn main:app", {"GUNICORN_CMD_ARGS": "--workers 5 'unclosed"}, None),
         ("anything", {"SERVER_SOFTWARE": "gunicorn/23.0", "WEB_CONCURRENCY": "2"}, Copies("gunicorn", 2)),
         ("/bin/hypercorn main:app -w 2", {}, Copies("hypercorn", 2)),
         ("/bin/granian main:app --workers 2", {}, Copies("granian", 2)),
