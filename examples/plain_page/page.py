@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from glowplug import Readiness
 
 ready = Readiness()
-ready.add("primes", lambda: {n for n in range(2, 500_000) if all(n % d for d in range(2, int(n**0.5) + 1))})
+ready.add("primes", lambda: {n for n in range(2, 1_000_000) if all(n % d for d in range(2, int(n**0.5) + 1))})
 app = FastAPI(lifespan=ready.lifespan)
 app.include_router(ready.router())
 
