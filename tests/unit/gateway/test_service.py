@@ -82,6 +82,16 @@ class TestItsLife:
             assert (await home.client.get("/livez")).text == "alive"
             assert given == [(home.parts.board, home.gateway.registry.board, home.gateway.upkeep)]
 
+    async def test_hanging_up_ends_whoever_follows_readiness_and_the_next_may_follow_again(self, home: House) -> None:
+        for board in (home.parts.board, home.gateway.registry.board):
+            async with asyncio.timeout(20), board.subscribe() as before:
+                await anext(before)
+                home.gateway.hang_up()
+                with pytest.raises(StopAsyncIteration):
+                    await anext(before)
+            async with asyncio.timeout(20), board.subscribe() as after:
+                assert await anext(after)
+
     async def test_hints_that_cannot_be_sent_do_not_stop_a_submission(self, tmp_path: Path) -> None:
         class Away(RowsBroker):
             async def publish(self, hints: Any) -> None:
