@@ -15,8 +15,8 @@ from glowplug.errors import GlowplugError, NotReady
 from glowplug.events import emit
 from glowplug.gateway.caller import Caller, NoConnection
 from glowplug.gateway.catalog import Catalog, model_of
-from glowplug.gateway.problems import problem_body
 from glowplug.gateway.registry import Entry, Registry
+from glowplug.problem import problem_body
 
 PASSED_HEADERS = ("content-type", "retry-after", "cache-control")
 EVENT_STREAM = "text/event-stream"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -15,49 +13,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glowplug.errors import BugError, GlowplugError, InvalidInput, NotReady, RemoteError, SettingsError
+from glowplug.errors import BugError, GlowplugError, InvalidInput, NotReady, RateLimited, RemoteError, SettingsError
 from glowplug.events import emit
+from glowplug.problem import MEDIA_TYPE, problem_body, retry_after
 
-MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 2
 # The folders before a file's name: not those of a URL, which come after a letter, a colon or a slash.
 _FOLDERS = re.compile(r"(?<![\w:/.-])/(?:[^\s/'\"]+/)+")
 _OF_STORES = (RemoteError, SettingsError)
-_STANDARD = frozenset({"type", "title", "status", "detail", "code", "retryable"})
-
-
-def problem_body(error: GlowplugError) -> dict[str, Any]:
-    """Return the problem document of an error: the standard members, then its data."""
-    data = {key: value for key, value in error.data.items() if key not in _STANDARD}
-    if isinstance(error, NotReady):
-        data["retry_after"] = retry_after(error)
-    return {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": error.message,
-        "code": error.code,
-        "retryable": error.retryable,
-        **data,
-    }
 
 
 def problem(error: GlowplugError) -> Response:
     """Return the response for an error."""
     headers = {}
-    if isinstance(error, NotReady):
+    if isinstance(error, NotReady | RateLimited):
         headers["Retry-After"] = str(retry_after(error))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     body = msgspec.json.encode(problem_body(error), enc_hook=str)
     return Response(body, error.status, headers, MEDIA_TYPE)
-
-
-def retry_after(error: GlowplugError) -> int:
-    """Return when to ask again, in whole seconds from 1 to 30."""
-    said = error.data.get("retry_after")
-    seconds = said if isinstance(said, int | float) else RETRY_AFTER_SECONDS
-    return max(1, min(30, math.ceil(seconds)))
 
 
 def install(app: FastAPI) -> None:

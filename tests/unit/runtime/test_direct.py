@@ -206,7 +206,7 @@ async def test_the_data_of_an_error_is_in_the_problem(tmp_path: Path) -> None:
         it.host.script = ends(CallEnd(OutcomeKind.FAILED, error=InvalidInput("n: too big", fields=["n"])))
         assert (await it.run()).json() == {
             "type": "about:blank",
-            "title": "Invalid input",
+            "title": "Unprocessable Entity",
             "status": 422,
             "detail": "n: too big",
             "code": "invalid_input",
