@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from glowplug.errors import Draining
+
 Result = TypeVar("Result")
 
 
@@ -18,7 +20,14 @@ def is_home(loop: asyncio.AbstractEventLoop | None) -> bool:
 
 
 async def at_home(loop: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, Result]) -> Result:
-    """Await `work` on `loop`; on the caller's own if that is None, because nothing runs yet."""
+    """Await `work` on `loop`; on the caller's own if that is None, because nothing runs yet.
+
+    Raises:
+        Draining: that loop has ended.
+    """
     if loop is None or is_home(loop):
         return await work
+    if loop.is_closed():
+        work.close()
+        raise Draining("the application has ended")
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))

@@ -43,7 +43,8 @@ class ReadinessWords(TypedDict, total=False):
 class ReadinessOptions:
     """How an application becomes ready; times are in seconds.
 
-    `early_status` (425 or 503) is the answer while something required loads; probes always say 503. `token` opens the
+    `early_status` (425 or 503) is the answer while something required loads; probes always say 503. Without
+    `auto_warmup` a load ends before its warm-up, but for isolated models, which always warm up. `token` opens the
     routes that cost something to other machines. `webhook` hears of each change of state, signed with
     `webhook_secret`. `cache` and `data` are folders; None takes `GLOWPLUG_CACHE` and `GLOWPLUG_DATA`, else the
     platform's own.
