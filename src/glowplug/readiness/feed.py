@@ -31,41 +31,57 @@ class Subscription(AsyncIterator[Snapshot]):
     def __init__(self, after: int | None = None) -> None:
         self._newest: Snapshot | None = None
         self._seen = after
-        self._news = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._closed = False
 
     def offer(self, snapshot: Snapshot) -> None:
         """Put a newer picture in place of the one not yet read; called in the subscription's own loop."""
-        self._newest = snapshot
-        self._news.set()
+        if snapshot.version != self._seen:
+            self._newest = snapshot
+            self.nudge()
 
     def close(self) -> None:
         """End the iteration, now or at the next step; called in the subscription's own loop."""
         self._closed = True
-        self._news.set()
+        self.nudge()
 
     @property
     def closed(self) -> bool:
         """Say whether the iteration has ended, or ends at the next step."""
         return self._closed
 
-    async def within(self, seconds: float) -> Snapshot | None:
-        """Return the next picture; None when none came in `seconds`, or at the end."""
-        try:
-            async with asyncio.timeout(seconds):
-                return await anext(self)
-        except (TimeoutError, StopAsyncIteration):
-            return None
+    async def heard(self) -> Snapshot | None:
+        """Return the next picture; None after a nudge without one, and at the end."""
+        snapshot = self._taken()
+        if snapshot is None and not self._closed:
+            # A bare future, and no timeout: thousands wait here, and whatever each of them makes anew for every
+            # picture is what the garbage collector stops the process for.
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+            snapshot = self._taken()
+        return snapshot
+
+    def nudge(self) -> None:
+        """End a wait without a picture; called in the subscription's own loop."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def __anext__(self) -> Snapshot:
         while not self._closed:
-            await self._news.wait()
-            self._news.clear()
-            snapshot, self._newest = self._newest, None
-            if snapshot is not None and snapshot.version != self._seen and not self._closed:
-                self._seen = snapshot.version
+            snapshot = await self.heard()
+            if snapshot is not None:
                 return snapshot
         raise StopAsyncIteration
+
+    def _taken(self) -> Snapshot | None:
+        snapshot, self._newest = self._newest, None
+        if snapshot is None or self._closed:
+            return None
+        self._seen = snapshot.version
+        return snapshot
 
     async def __aenter__(self) -> Subscription:
         return self

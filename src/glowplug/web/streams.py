@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from glowplug.lifecycle import cancel
 from glowplug.readiness import Snapshot, State, Subscription
 from glowplug.web.answers import OPEN
+from glowplug.web.beat import Beat
 from glowplug.web.frames import Frame, Frames
 from glowplug.web.parts import ReadinessParts
 
@@ -68,7 +69,8 @@ class Streams:
     def __init__(self, parts: ReadinessParts, frames: Frames, rhythm: Rhythm = Rhythm()) -> None:
         self._parts = parts
         self._frames = frames
-        self._rhythm = rhythm
+        self._heartbeat = Beat(rhythm.heartbeat_seconds)
+        self._pulse = Beat(rhythm.pulse_seconds)
 
     async def events(self, request: Request) -> Response:
         """Stream the pictures as server-sent events; 204 tells a reader that has the last one not to come back."""
@@ -93,16 +95,18 @@ class Streams:
         news = self._follow(frame)
         departure = asyncio.create_task(_departed(receive, "http.disconnect", news))
         try:
-            while not (frame.is_last or news.closed):
-                snapshot = await news.within(self._rhythm.heartbeat_seconds)
-                if snapshot is not None:
-                    frame = self._frames.of(snapshot)
-                    await write(frame.event)
-                elif not news.closed:
-                    await write(HEARTBEAT)
+            with self._heartbeat.nudging(news):
+                while not (frame.is_last or news.closed):
+                    snapshot = await news.heard()
+                    if snapshot is not None:
+                        frame = self._frames.of(snapshot)
+                        await write(frame.event)
+                    elif not news.closed:
+                        await write(HEARTBEAT)
             if not departure.done():
                 await write(b"", more=False)
         finally:
+            news.close()
             await cancel(departure)
 
     async def _send_messages(self, websocket: WebSocket) -> None:
@@ -111,14 +115,16 @@ class Streams:
         news = self._follow(frame)
         departure = asyncio.create_task(_departed(websocket.receive, "websocket.disconnect", news))
         try:
-            while not (frame.is_last or news.closed):
-                snapshot = await news.within(self._rhythm.pulse_seconds)
-                if not news.closed:
-                    frame = self._frames.newest() if snapshot is None else self._frames.of(snapshot)
-                    await websocket.send_text(frame.message)
+            with self._pulse.nudging(news):
+                while not (frame.is_last or news.closed):
+                    snapshot = await news.heard()
+                    if not news.closed:
+                        frame = self._frames.newest() if snapshot is None else self._frames.of(snapshot)
+                        await websocket.send_text(frame.message)
             if not departure.done():
                 await websocket.close(NORMAL_CLOSE if frame.snapshot.state.is_settled else GOING_AWAY)
         finally:
+            news.close()
             await cancel(departure)
 
     def _follow(self, frame: Frame) -> Subscription:

@@ -324,3 +324,33 @@ def test_the_version_is_that_of_the_picture(board: Board, tts: Component) -> Non
         report()
         assert board.version > before
         assert board.snapshot().version == board.version
+
+
+async def test_a_wait_counts_from_its_own_beginning_however_many_came_before(board: Board, tts: Component) -> None:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(20), board.subscribe() as news:
+        await news.within(20)
+        for done in range(5):
+            tts.stage(f"step {done}")
+            assert await news.within(0.02) is not None
+        began = loop.time()
+        assert await news.within(0.02) is None
+        assert loop.time() - began >= 0.019
+        assert await news.within(0.001) is None
+
+
+async def test_a_shorter_wait_is_not_held_up_by_a_longer_one_before(board: Board, tts: Component) -> None:
+    async with asyncio.timeout(20), board.subscribe() as news:
+        assert await news.within(600) is not None
+        assert await news.within(0.001) is None
+
+
+async def test_a_wait_that_is_canceled_loses_nothing(board: Board, tts: Component) -> None:
+    async with asyncio.timeout(20), board.subscribe() as news:
+        await news.within(20)
+        waiting = asyncio.ensure_future(news.within(20))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        tts.begin()
+        assert await news.within(20) is not None
