@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -92,46 +92,44 @@ class Streams:
 
         frame = self._frames.newest()
         await write(OPENING + frame.event)
-        news = self._follow(frame)
-        departure = asyncio.create_task(_departed(receive, "http.disconnect", news))
-        try:
-            with self._heartbeat.nudging(news):
-                while not (frame.is_last or news.closed):
-                    snapshot = await news.heard()
-                    if snapshot is not None:
-                        frame = self._frames.of(snapshot)
-                        await write(frame.event)
-                    elif not news.closed:
-                        await write(HEARTBEAT)
+        async with self._follow(frame, self._heartbeat, receive, "http.disconnect") as (news, departure):
+            while not (frame.is_last or news.closed):
+                snapshot = await news.heard()
+                if snapshot is not None:
+                    frame = self._frames.of(snapshot)
+                    await write(frame.event)
+                elif not news.closed:
+                    await write(HEARTBEAT)
             if not departure.done():
                 await write(b"", more=False)
-        finally:
-            news.close()
-            await cancel(departure)
 
     async def _send_messages(self, websocket: WebSocket) -> None:
         frame = self._frames.newest()
         await websocket.send_text(frame.message)
-        news = self._follow(frame)
-        departure = asyncio.create_task(_departed(websocket.receive, "websocket.disconnect", news))
-        try:
-            with self._pulse.nudging(news):
-                while not (frame.is_last or news.closed):
-                    snapshot = await news.heard()
-                    if not news.closed:
-                        frame = self._frames.newest() if snapshot is None else self._frames.of(snapshot)
-                        await websocket.send_text(frame.message)
+        async with self._follow(frame, self._pulse, websocket.receive, "websocket.disconnect") as (news, departure):
+            while not (frame.is_last or news.closed):
+                snapshot = await news.heard()
+                if not news.closed:
+                    frame = self._frames.newest() if snapshot is None else self._frames.of(snapshot)
+                    await websocket.send_text(frame.message)
             if not departure.done():
                 await websocket.close(NORMAL_CLOSE if frame.snapshot.state.is_settled else GOING_AWAY)
-        finally:
-            news.close()
-            await cancel(departure)
 
-    def _follow(self, frame: Frame) -> Subscription:
+    @asynccontextmanager
+    async def _follow(
+        self, frame: Frame, beat: Beat, receive: Receive, farewell: str
+    ) -> AsyncIterator[tuple[Subscription, asyncio.Task[None]]]:
+        """Yield what comes after `frame`, nudged by `beat`, and the task that ends it once the reader has left."""
         news = self._parts.told.join(_Following(frame.version))
         if self._parts.own is not self._parts.told:
             self._parts.own.join(news.departure)
-        return news
+        departure = asyncio.create_task(_departed(receive, farewell, news))
+        try:
+            with beat.nudging(news):
+                yield news, departure
+        finally:
+            news.close()
+            await cancel(departure)
 
 
 class _EventStream(Response):
