@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from glowplug.gateway import schemas
-from glowplug.gateway.schemas import Problem
+from glowplug.gateway.schemas import JobView, Problem
 from glowplug.store import TaskInfo
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -36,10 +36,7 @@ def described(
         status: {"description": _summary(kind), **({"content": _json(kind)} if kind else {})}
         for status, kind in answers.items()
     }
-    responses["default"] = {
-        "description": _summary(Problem),
-        "content": {"application/problem+json": {"schema": _reference(Problem)}},
-    }
+    responses["default"] = _problem()
     return {"openapi_extra": extra, "responses": responses, "response_class": Response, "response_model": None}
 
 
@@ -76,7 +73,11 @@ def _task_path(task: TaskInfo, shapes: dict[str, Any]) -> dict[str, Any]:
             "summary": task.summary or task.name,
             "operationId": f"run_{task.name}",
             "requestBody": {"required": True, "content": content["input"]},
-            "responses": {"200": {"description": "What the task returns.", "content": content["output"]}},
+            "responses": {
+                "200": {"description": "What the task returns.", "content": content["output"]},
+                "202": {"description": _summary(JobView), "content": _json(JobView)},
+                "default": _problem(),
+            },
         }
     }
 
@@ -91,6 +92,14 @@ def _moved(schema: Any, place: str) -> Any:
             for key, value in schema.items()
         }
     return [_moved(one, place) for one in schema] if isinstance(schema, list | tuple) else schema
+
+
+def _problem() -> dict[str, Any]:
+    """Return the answer to whatever goes wrong."""
+    return {
+        "description": _summary(Problem),
+        "content": {"application/problem+json": {"schema": _reference(Problem)}},
+    }
 
 
 def _json(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ REFUTED_Z = 3.0
 """A stage that has run longer than this many sigmas is judged by its own elapsed time."""
 MOST_DOUBT = 2.0
 """The most that a band grows when past and present disagree: past that, the present alone is believed."""
+LONGEST_SECONDS = 1e9
+"""What no estimate goes beyond, thirty years: a counter may name any end, and squares of it would not be numbers."""
 _NORMAL = NormalDist()
 _FIELDS = ("p10_seconds", "p50_seconds", "p90_seconds")
 
@@ -237,7 +239,7 @@ def _joined(live: float, live_sigma: float, past: float, past_sigma: float) -> _
 
 
 def _lognormal(mu: float, sigma: float) -> _Left:
-    mean = math.exp(mu + sigma**2 / 2)
+    mean = math.exp(min(mu, math.log(LONGEST_SECONDS)) + sigma**2 / 2)
     return _Left(mean, mean**2 * math.expm1(sigma**2))
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from glowplug.clock import Clock
 from glowplug.errors import Conflict, RateLimited
 from glowplug.readiness import Status
+from glowplug.readiness.wire import present
 from glowplug.web.answers import plain
 from glowplug.web.parts import Actions, ReadinessParts, WarmUp
 
@@ -87,4 +88,4 @@ class _Limit:
 
 def _timing(one: WarmUp) -> dict[str, object]:
     milliseconds = None if one.seconds is None else round(one.seconds * 1000, 1)
-    return {"warmup_time_ms": milliseconds} if one.error is None else {"error": one.error}
+    return present(error=one.error, warmup_time_ms=milliseconds if one.error is None else None)

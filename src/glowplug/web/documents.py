@@ -89,6 +89,7 @@ _READY = _object(
     links={"type": "object", "additionalProperties": _TEXT, "description": "Relative to this route's own address."},
     **_WAIT,
 )
+_IN_EVENT: Schema = {"type": "string", "contentMediaType": JSON, "contentSchema": _READY}
 _FLAT = _object(
     "status message ready",
     status={"enum": ["ready", "initializing", "error", "draining"]},
@@ -130,6 +131,13 @@ _WARMED = _object(
 
 def _answer(description: str, schema: Schema | None = None, media_type: str = JSON) -> dict[str, Any]:
     return {"description": description, **({"content": {media_type: {"schema": schema}}} if schema else {})}
+
+
+_EVENTS = {
+    "description": "The events.",
+    # Each event, as FastAPI describes its own streams.
+    "content": {EVENTS: {"itemSchema": _object("id data", id=_TEXT, data=_IN_EVENT)}},
+}
 
 
 def _waits(description: str, schema: Schema) -> dict[str, Any]:
@@ -175,7 +183,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         links.STREAM: Document(
             "ready_stream",
             "The picture as server-sent events, one at once and one for each change, until ready or failed.",
-            {200: _answer("The events.", _TEXT, EVENTS), 204: _answer("The reader has the last one already.")},
+            {200: _EVENTS, 204: _answer("The reader has the last one already.")},
             parameters=[_LAST_EVENT],
         ),
         links.HEALTH: Document("health", "How the process is.", {200: _answer("It lives.", _HEALTH)}),
