@@ -1,11 +1,8 @@
-// <glowplug-overlay src="/api/ready">: says what a server that loads models is doing, then goes away.
-// Guide: docs/guide/overlay.md. Served as it stands here, so it is kept under 12 kB compressed.
+// See docs/guide/overlay.md. Served as it stands, under 12 kB compressed.
 
 const HEARTBEAT = 15000, STALE = 2 * HEARTBEAT, FIRST_EVENT = 5000, ASK_TIMEOUT = 10000;
 const ASK = 1000, ASK_AFTER_ERROR = 2000, ASK_WATCHING = 10000;
-const ANNOUNCE = 10000, FAREWELL = 700, FADE = 300, REPLAYS = 5, LOG = 60;
-
-// ---- words
+const ANNOUNCE = 10000, FAREWELL = 700, FADE = 300, REPLAYS = 5;
 
 const en = {
   connecting: 'Starting up',
@@ -16,9 +13,8 @@ const en = {
   draining: 'Shutting down',
   unreachable: 'Server is starting or unreachable',
   offline: 'You are offline',
-  asking: 'Asking the server',
-  trying: 'This page keeps trying by itself.',
-  heard: 'Last heard from it {0} ago.',
+  trying: 'This page keeps trying.',
+  heard: 'Last heard {0} ago.',
   elapsed: 'Loading for {0}',
   waiting: 'Waiting for {0}',
   about: 'about {0} left',
@@ -34,9 +30,8 @@ const en = {
   copy: 'Copy report',
   copied: 'Copied',
   hide: 'Hide',
-  token: 'A token is needed to retry from here.',
+  token: 'A token is needed to retry.',
   soon: 'Retry again in {0}',
-  nothing: 'Nothing to retry any more.',
   unsent: 'Retry failed ({0}).',
   again: 'Trying again {0}',
   unknown: 'Unknown to the server',
@@ -48,7 +43,7 @@ const en = {
     transient: 'This often passes: try again.',
     permanent: 'Mend the cause before trying again.',
     out_of_memory: 'Free some memory, or choose a smaller model.',
-    stalled: 'It stopped moving: try again.',
+    stalled: 'It stopped: try again.',
     not_installed: 'Not installed',
   },
   server: {},
@@ -61,18 +56,17 @@ const de = {
   ready: 'Bereit',
   error: 'Der Start ist misslungen',
   draining: 'Wird beendet',
-  unreachable: 'Der Server startet oder ist nicht erreichbar',
+  unreachable: 'Server startet oder ist nicht erreichbar',
   offline: 'Sie sind offline',
-  asking: 'Der Server wird gefragt',
-  trying: 'Diese Seite versucht es von selbst weiter.',
-  heard: 'Zuletzt vor {0} von ihm gehört.',
+  trying: 'Diese Seite versucht es weiter.',
+  heard: 'Zuletzt gehört vor {0}.',
   elapsed: 'Lädt seit {0}',
   waiting: 'Wartet seit {0}',
   about: 'noch etwa {0}',
   under: 'noch weniger als {0}',
   slower: 'Langsamer als zuerst gedacht:',
   longer: 'Länger als üblich',
-  works: 'Schon nutzbar: {0}',
+  works: 'Schon bereit: {0}',
   bar: 'Ladefortschritt',
   list: 'Was geladen wird',
   retry: 'Noch einmal',
@@ -80,9 +74,8 @@ const de = {
   copy: 'Bericht kopieren',
   copied: 'Kopiert',
   hide: 'Ausblenden',
-  token: 'Von hier aus braucht das ein Token.',
+  token: 'Das braucht ein Token.',
   soon: 'Wieder möglich in {0}',
-  nothing: 'Nichts mehr zu wiederholen.',
   unsent: 'Das misslang ({0}).',
   again: 'Neuer Versuch {0}',
   unknown: 'Dem Server unbekannt',
@@ -91,13 +84,12 @@ const de = {
     error: 'Fehler', unavailable: 'Nicht verfügbar', sleeping: 'Schläft', draining: 'Wird beendet',
   },
   hints: {
-    transient: 'Das geht oft vorbei: noch einmal versuchen.',
+    transient: 'Das geht oft vorbei: noch einmal.',
     permanent: 'Erst die Ursache beheben, dann noch einmal.',
     out_of_memory: 'Speicher freigeben oder ein kleineres Modell wählen.',
-    stalled: 'Es stand still: noch einmal versuchen.',
+    stalled: 'Es stand still: noch einmal.',
     not_installed: 'Nicht installiert',
   },
-  // The server's own sentences; a star stands for whatever it says there.
   server: {
     'AI models are still loading': 'Die KI-Modelle werden geladen',
     'AI models are warming up': 'Die KI-Modelle laufen warm',
@@ -119,7 +111,7 @@ const fill = (text, value) => text.replace('{0}', value);
 function translated(text, sentences) {
   if (!text || sentences[text]) return sentences[text] ?? text ?? '';
   for (const pattern in sentences) {
-    const found = pattern.includes('*') && text.match(new RegExp(`^${pattern.replaceAll('*', '(.+)')}$`));
+    const found = text.match(new RegExp(`^${pattern.replaceAll('*', '(.+)')}$`));
     let at = 0;
     if (found) return sentences[pattern].replace(/\*/g, () => translated(found[++at], sentences));
   }
@@ -127,12 +119,10 @@ function translated(text, sentences) {
 }
 
 function duration(seconds) {
-  const minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60);
-  if (hours) return `${hours} h ${minutes % 60} min`;
+  const minutes = Math.floor(seconds / 60);
   return (minutes ? `${minutes} min ` : '') + `${Math.floor(seconds % 60)} s`;
 }
 
-// Only as exact as anybody can know it; never grows while the time left shrinks.
 function range(low, high) {
   const [a, b] = [low, high].map((seconds) => {
     const step = seconds <= 20 ? 1 : seconds <= 90 ? 5 : 60;
@@ -143,21 +133,16 @@ function range(low, high) {
   return a[0] === b[0] ? a.join('') : `${a[0]}–${b.join('')}`;
 }
 
-// ---- time
-
 const moment = () => [performance.now(), Date.now()];
 
-// Sleep stops one of the two clocks on some machines: the larger answer is the honest one.
+// Sleep stops one of the two clocks on some machines.
 const msSince = ([run, wall]) => Math.max(performance.now() - run, Date.now() - wall);
-
-// ---- verdict
 
 const list = (names) => String(names ?? '').split(',').map((name) => name.trim()).filter(Boolean);
 const address = (url) => new URL(url, document.baseURI);
 const settled = (body) => body.ready || body.phase === 'error';
 const failed = (row) => row.status === 'error' || row.status === 'unavailable';
 
-// What to show of a ready body: for all that is required, or for the components `names` alone.
 function judge(body, names) {
   const services = body.services ?? {};
   const rows = (names.length ? names : Object.keys(services)).map((name) => (
@@ -182,14 +167,11 @@ function judge(body, names) {
   };
 }
 
-// ---- connection
-
 let pristine = null;
 const send = (...request) => (pristine ?? globalThis.fetch).apply(globalThis, request);
 const followers = new Map();
 
-// One for each readiness URL on a page: a browser has six connections to a server, no more.
-// It asks once, then hears the event stream, else the WebSocket, else asks again and again.
+// One per URL: browsers allow six connections to a server.
 class Follower {
   readers = new Set();
   log = [];
@@ -200,7 +182,6 @@ class Follower {
     this.src = this.url = this.base = src;
   }
 
-  // Calls reader.news(body, follower) and reader.lost(follower) until the returned function is called.
   static join(src, reader) {
     const url = address(src).href, known = followers.get(url), follower = known ?? new Follower(url);
     followers.set(url, follower);
@@ -210,7 +191,7 @@ class Follower {
       follower.readers.delete(reader);
       if (follower.readers.size) return;
       followers.delete(url);
-      follower.#end?.('closed');
+      follower.#end?.('closed', true);
       follower.poke();
     };
   }
@@ -224,7 +205,7 @@ class Follower {
 
   note(what) {
     if (this.log.at(-1)?.what !== what) this.log.push({ at: new Date(), what });
-    if (this.log.length > LOG) this.log.shift();
+    if (this.log.length > 60) this.log.shift();
   }
 
   async #run() {
@@ -235,8 +216,8 @@ class Follower {
       last = moment();
     }, ASK);
     addEventListener('online', () => this.poke(), { signal });
-    addEventListener('offline', () => (this.#fail('offline'), this.#end?.('offline')), { signal });
-    document.addEventListener('visibilitychange', () => (document.hidden ? this.#end?.('hidden') : this.poke()), { signal });
+    addEventListener('offline', () => (this.#fail('offline'), this.#end?.('offline', true)), { signal });
+    document.addEventListener('visibilitychange', () => (document.hidden ? this.#end?.('hidden', true) : this.poke()), { signal });
     while (this.readers.size) {
       const body = await this.#ask();
       if (!this.readers.size) break;
@@ -251,7 +232,6 @@ class Follower {
 
   async #live(links) {
     const began = moment();
-    // A hidden page leaves the few connections to those that are looked at.
     for (const way of document.hidden ? [] : ['stream', 'socket']) {
       if (!links[way] || this.#broken.has(way)) continue;
       const heard = await this.#hear(way, links[way]);
@@ -276,7 +256,6 @@ class Follower {
         return await this.#ask(true);
       }
       this.note(`asked: ${why}`);
-      // What the stream brought meanwhile is newer.
       if (count === this.#count) this.#tell(body);
       return body;
     } catch {
@@ -295,7 +274,6 @@ class Follower {
   }
 
   #tell(news) {
-    // The WebSocket's messages are shorter: they know the phase alone.
     this.body = { links: this.body?.links, ready: news.phase === 'ready', ...news };
     this.#count++;
     this.heard = moment();
@@ -303,19 +281,18 @@ class Follower {
     for (const reader of [...this.readers]) reader.news(this.body, this);
   }
 
-  // Listens until it ends; says whether anything came.
   #hear(way, link) {
     return new Promise((done) => {
       let timer, source, events = 0;
-      const end = this.#end = (why) => {
+      const end = this.#end = (why, fine = events) => {
         if (this.#end !== end) return;
         this.#end = this.#verify = null;
         clearTimeout(timer);
         source?.close();
         this.note(`${way}: ${why}`);
-        done(events);
+        done(fine);
       };
-      // Heartbeats cannot be seen from here, so a stream that is silent is checked by asking.
+      // Heartbeats cannot be heard.
       const arm = () => {
         clearTimeout(timer);
         timer = setTimeout(() => (events ? this.#verify?.() : end('silent')), events ? HEARTBEAT : FIRST_EVENT);
@@ -335,7 +312,6 @@ class Follower {
           arm();
           if (settled(this.body)) end('settled');
         };
-        // An EventSource gives up for good after any answer but 200, so the next one is always ours to open.
         source.onerror = source.onclose = () => end('broken');
         arm();
       } catch (error) {
@@ -355,10 +331,9 @@ class Follower {
 function settle(src, names, signal, orFailed) {
   return new Promise((resolve, reject) => {
     let leave;
-    // The first news may come while joining, before there is anything to leave.
-    const end = (act, value) => (queueMicrotask(() => leave?.()), act(value));
+    const end = (act, value) => (leave(), act(value));
     if (signal?.aborted) return reject(signal.reason);
-    signal?.addEventListener('abort', () => end(reject, signal.reason), { once: true });
+    signal?.addEventListener('abort', () => end(reject, signal.reason));
     leave = Follower.join(src, {
       live: true,
       lost() {},
@@ -371,20 +346,14 @@ function settle(src, names, signal, orFailed) {
   });
 }
 
-/**
- * Resolve with the ready body once the server at `src` is ready, or those `components` of it. A failed load keeps it
- * waiting, since somebody may retry; `signal` ends the wait.
- */
+/** Resolve with the ready body; a failure keeps it waiting. */
 export const whenReady = (src = '/api/ready', { components, signal } = {}) => settle(src, list(components), signal);
-
-// ---- replay
 
 const replaying = new Set();
 
 function replay(overlay, on) {
   replaying[on ? 'add' : 'delete'](overlay);
   if (on && !pristine) [pristine, globalThis.fetch] = [globalThis.fetch, replayed];
-  // Somebody may have wrapped it once more: then it stays, and does nothing.
   if (!replaying.size && globalThis.fetch === replayed) [globalThis.fetch, pristine] = [pristine, null];
 }
 
@@ -400,91 +369,85 @@ async function replayed(input, init) {
     const answer = await send(request?.clone() ?? input, init);
     const wait = answer.headers.get('Retry-After');
     if (!left || ![425, 503].includes(answer.status) || !wait || !(await overlay.untilReady(wait, signal))) return answer;
-    answer.body?.cancel();
+    await answer.text();
   }
 }
 
-// ---- looks
-
 const CSS = `:host{color-scheme:light dark;display:block;text-align:start;
 --fg:var(--glowplug-color,light-dark(#211d1a,#f6f4f1));--bg:var(--glowplug-background,light-dark(#fff,#1d1b19));
---mute:var(--glowplug-muted,light-dark(#655d56,#b0a8a0));--line:var(--glowplug-border,light-dark(#e8e2db,#393430));
---track:var(--glowplug-track,light-dark(#f0ebe4,#37322d));--glow:var(--glowplug-accent,light-dark(#c8560b,#ffa94d));
+--mute:var(--glowplug-muted,color-mix(in srgb,var(--fg) 72%,var(--bg)));
+--line:var(--glowplug-border,color-mix(in srgb,var(--fg) 12%,var(--bg)));--glow:var(--glowplug-accent,light-dark(#c8560b,#ffa94d));
 --ok:var(--glowplug-success,light-dark(#15733b,#6ee7a0));--bad:var(--glowplug-error,light-dark(#b3261e,#ff9b90));
 --round:var(--glowplug-radius,16px);color:var(--fg);
-font:15px/1.45 var(--glowplug-font,system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif)}
+font:15px/1.45 var(--glowplug-font,system-ui,sans-serif)}
 :host([theme=light]){color-scheme:light}
 :host([theme=dark]){color-scheme:dark}
-:host([mode=banner]){position:sticky;inset-block-start:0;z-index:var(--glowplug-z-index,1000)}
+:host([mode=banner]){position:sticky;top:0;z-index:var(--glowplug-z-index,1000)}
 :host([hidden]),[hidden]{display:none!important}
 *{box-sizing:border-box;margin:0}
 .frame{transition:opacity ${FADE}ms}
 .leaving{opacity:0}
-dialog{border:0;padding:24px 16px;inline-size:100%;block-size:100%;max-inline-size:none;max-block-size:none;outline:0;overflow:auto;
+dialog{border:0;padding:24px 16px;width:100%;height:100%;max-width:none;max-height:none;outline:0;overflow:auto;
 color:inherit;background:var(--glowplug-backdrop,light-dark(#f7f4f0e6,#121110e0));backdrop-filter:blur(10px)}
 dialog[open]{display:grid;align-items:center}
-.panel{display:grid;gap:14px;padding:22px 24px;inline-size:100%;max-inline-size:var(--glowplug-width,30rem);margin-inline:auto;
+.panel{display:grid;gap:14px;padding:22px min(24px,5vw);width:100%;max-width:var(--glowplug-width,30rem);margin-inline:auto;
 background:var(--bg);border:1px solid var(--line);border-radius:var(--round);overflow-wrap:anywhere;
 box-shadow:var(--glowplug-shadow,0 1px 2px #2a1a0a1a,0 12px 32px #2a1a0a1f)}
 header,.works{display:flex;gap:14px;align-items:start}
-header div{flex:1;min-inline-size:0}
-.title{font-size:17px;font-weight:650;line-height:24px}
+header div{flex:1;min-width:0}
+.title{font-size:17px;font-weight:600;line-height:24px}
 .message,.times,.detail,.status,.model,.optional{color:var(--mute)}
-.mark{flex:none;block-size:24px;border-radius:50%;color:var(--glow)}
+.mark{flex:none;height:24px;border-radius:50%;color:var(--glow)}
 .glowing{animation:glow 2.4s ease-in-out infinite}
 @keyframes glow{50%{box-shadow:0 0 18px 3px color-mix(in srgb,currentColor 45%,transparent)}}
-svg{display:block;inline-size:24px;padding:2px;fill:none;stroke:currentColor;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}
-.mark svg{padding:0}
-.bar{block-size:8px;border-radius:4px;background:var(--track);overflow:hidden}
-.fill{block-size:100%;border-radius:4px;background:linear-gradient(90deg,var(--glow),var(--glowplug-accent-2,light-dark(#f2994a,#ffd08a)));
-transition:inline-size .6s}
-.unknown .fill{inline-size:36%;animation:slide 1.8s ease-in-out infinite alternate}
+svg{display:block;width:24px;padding:1.5px;fill:none;stroke:currentColor;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}
+.bar{forced-color-adjust:none;height:8px;border-radius:4px;background:var(--line);overflow:hidden}
+.fill{height:100%;border-radius:4px;background:linear-gradient(90deg,var(--glow),color-mix(in srgb,var(--glow) 62%,#fc9));
+transition:width .6s}
+.unknown .fill{width:36%;animation:slide 1.8s ease-in-out infinite alternate}
 @keyframes slide{to{margin-inline-start:64%}}
 .stale .fill{filter:grayscale(1)}
 .stale :is(.fill,.eta,.list){opacity:.55}
-.times{display:flex;flex-wrap:wrap;gap:2px 16px;justify-content:space-between;margin-block-start:-6px}
+.times{display:flex;flex-wrap:wrap;gap:2px 16px;justify-content:space-between;margin-top:-6px}
 .times,.status,.detail,.model,.optional{font-size:13.5px;font-variant-numeric:tabular-nums}
 .eta{color:var(--fg)}
-.list{display:grid;gap:12px;list-style:none;padding:16px 0 0;border-block-start:1px solid var(--line)}
+.list{display:grid;gap:12px;list-style:none;padding:16px 0 0;border-top:1px solid var(--line)}
 .row{display:grid;grid-template-columns:24px 1fr auto;column-gap:14px;line-height:24px}
-.tick{color:var(--mute)}
+.tick{color:var(--mute);height:24px}
 .run{color:var(--glow);animation:turn 1.1s linear infinite}
 @keyframes turn{to{rotate:1turn}}
-.label{font-weight:550}
-.model,.optional{margin-inline-start:8px}
-.optional{border:1px solid var(--line);border-radius:99px;padding:0 7px}
+.label{font-weight:600}
+.label,.model,.optional{display:inline-block;margin-inline-end:8px}
 .detail{grid-column:2/-1;line-height:20px}
 .ok{color:var(--ok)}
 .bad{color:var(--bad)}
 .failing .message{color:var(--fg)}
 .actions{display:flex;flex-wrap:wrap;gap:10px}
-button{font:inherit;font-weight:550;color:var(--fg);min-block-size:44px;min-inline-size:44px;padding:0 18px;cursor:pointer;
+button{font:inherit;font-weight:600;color:var(--fg);min-height:44px;min-width:44px;padding:0 18px;cursor:pointer;
 border:1px solid color-mix(in srgb,currentColor 28%,transparent);border-radius:calc(var(--round)*.625);background:none}
 button:hover{background:color-mix(in srgb,currentColor 8%,transparent)}
 button:focus-visible{outline:3px solid var(--glow);outline-offset:2px}
 .retry,.retry:hover{background:var(--fg);color:var(--bg)}
 [aria-disabled=true]{opacity:.6}
 .close{margin-block:-10px;margin-inline-end:-12px;padding:10px;border:0;color:var(--mute)}
-.live{position:absolute;clip-path:inset(50%);inline-size:1px;block-size:1px;overflow:hidden}
-textarea{inline-size:100%;block-size:8em}
-.banner{.panel{max-inline-size:none;border-radius:0;border-width:0 0 1px;padding:10px 16px 14px;gap:6px}
-header{align-items:center}.title{font-size:15px}.message{font-size:14px}
-.bar{order:9;block-size:4px;border-radius:0;margin:4px -16px -14px}
-.times,.list,.actions,.note{margin:0;padding-inline-start:38px}.times{justify-content:flex-start}
+.live{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
+textarea{width:100%;height:8em}
+.banner{.panel{display:flex;flex-wrap:wrap;justify-content:space-between;max-width:none;border-radius:0;border-width:0 0 1px;padding:10px 16px 14px;gap:6px 18px}
+header,.bar,.actions,.note{width:100%}.title{font-size:15px}.message{font-size:14px}
+.bar{order:9;height:4px;border-radius:0;margin:4px -16px -14px;width:calc(100% + 32px)}.times{order:1}.actions,.note{order:2}
+.times{margin:0}.times,.list,.actions,.note{padding-inline-start:38px}
 .list{display:flex;flex-wrap:wrap;gap:2px 18px;border:0;padding-block:0}.row{display:flex;column-gap:4px;font-size:14px}
 .works,.status,.detail,.model,.optional{display:none}}
-@media(max-width:30rem){.panel{padding:18px 16px}}
-@media(prefers-reduced-motion:reduce){*{animation:none!important;transition:none!important}.unknown .fill{inline-size:100%;opacity:.35}}
-@media(forced-colors:active){.fill{background:Highlight}}`;
+@media(prefers-reduced-motion:reduce){*{animation:none!important;transition:none!important}.unknown .fill{width:100%;opacity:.35}}`;
 
 const ICONS = {
   ready: 'M4 10.5l4 4 8-9',
   loading: 'M10 3a7 7 0 1 1-7 7',
-  pending: 'M10 6v4l2.5 2M10 17a7 7 0 1 0 0-14 7 7 0 0 0 0 14z',
+  pending: 'M10 17a7 7 0 1 0 0-14 7 7 0 0 0 0 14z',
   unavailable: 'M6 10h8',
   close: 'M5.5 5.5l9 9M14.5 5.5l-9 9',
   error: 'M10 7v4M10 14v.1M10 2.5L2 17h16z',
-  offline: 'M3 3l14 14M8 4.6A5 5 0 0 1 14.6 9 3.5 3.5 0 0 1 17 14M5.6 7.8A4 4 0 0 0 6 16h8',
+  offline: 'M3 3l14 14M8 5a5 5 0 0 1 7 4 4 4 0 0 1 2 5M6 8a4 4 0 0 0 0 8h8',
   glow: 'M2 10h3c1 0 1-5 2.5-5s1 10 2.5 10 1-10 2.5-10 1.5 5 2.5 5h3',
 };
 ICONS.unreachable = ICONS.offline;
@@ -504,13 +467,12 @@ function draw(element, name) {
   element.replaceChildren(svg);
 }
 
-// What stays the same is not touched, so that nobody is told twice.
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
   element.hidden = !text;
 }
 
-// Makes `tag.name`: the name is its class and its ::part, and where it is kept in `into`.
+// `what`: tag.name; the name is class, part and key.
 function make(into, what, attributes, ...children) {
   const [tag, name] = what.split('.'), element = document.createElement(tag);
   for (const [key, value] of Object.entries({ ...(name && { class: name, part: name }), ...attributes })) element.setAttribute(key, value);
@@ -519,9 +481,6 @@ function make(into, what, attributes, ...children) {
   return element;
 }
 
-// ---- element
-
-/** The element. Its attributes, properties, events, slots and parts are in the guide. */
 export class GlowplugOverlay extends HTMLElement {
   static strings = { en, de };
   static observedAttributes = ['src', 'components', 'mode', 'replay', 'watch'];
@@ -532,7 +491,7 @@ export class GlowplugOverlay extends HTMLElement {
   #rows = {};
   #timers = {};
   #spoken = { quarter: 0 };
-  #leave; #reader; #follower; #view; #began; #shown; #dismissed; #ends; #slower; #note; #retryAt; #focus;
+  #leave; #reader; #follower; #view; #began; #shown; #dismissed; #ends; #slower; #note; #retryAt; #focus; #listed;
 
   connectedCallback() {
     if (!this.shadowRoot) this.attachShadow({ mode: 'open' }).adoptedStyleSheets = [sheet];
@@ -553,34 +512,23 @@ export class GlowplugOverlay extends HTMLElement {
     this.connectedCallback();
   }
 
-  get src() { return this.getAttribute('src') || '/api/ready'; }
-  set src(value) { this.setAttribute('src', value); }
   get components() { return list(this.getAttribute('components')); }
   set components(value) { this.setAttribute('components', value); }
-  get mode() { return this.getAttribute('mode') ?? 'card'; }
-  set mode(value) { this.setAttribute('mode', value); }
-  get delay() { return Number(this.getAttribute('delay') ?? 400); }
-  set delay(value) { this.setAttribute('delay', value); }
-
-  /** The last ready body, undefined before the first. */
   get snapshot() { return this.#follower?.body; }
-
-  /** connecting, loading, finalizing, ready, error, draining, unreachable or offline. */
   get state() { return this.getAttribute('state'); }
 
-  /** Ask the server now; it comes back into view if that is not ready any more. */
+  /** Ask now. */
   refresh() {
     if (this.#leave) this.#follower?.poke();
     else if (this.isConnected) this.#follow();
   }
 
-  /** Hide until there is something new: a failure, or the next time that it is not ready. */
+  /** Hide until it fails, or is not ready once more. */
   dismiss() {
     this.#dismissed = true;
     this.#hide();
   }
 
-  /** For `replay`: wait until ready, or for `seconds` if it says that it is; false when the load failed. */
   async untilReady(seconds, signal) {
     const began = moment();
     this.refresh();
@@ -633,7 +581,10 @@ export class GlowplugOverlay extends HTMLElement {
     this.#say('progress', { progress: view.progress, phase: view.phase, snapshot: body });
     if (error && before !== 'error') {
       this.#say('failed', { message: view.message, snapshot: body });
-      if (this.#dismissed) [this.#dismissed] = [this.#show()];
+      if (this.#dismissed) {
+        this.#dismissed = false;
+        this.#show();
+      }
     }
     this.#render();
   }
@@ -648,12 +599,11 @@ export class GlowplugOverlay extends HTMLElement {
       this.#ui.frame.classList.add('leaving');
       this.#timers.end = setTimeout(() => this.#hide(), FADE);
     }, FAREWELL);
-    // The news may come while joining, before there is anything to leave.
-    if (!this.hasAttribute('watch')) queueMicrotask(() => {
-      this.#leave?.();
+    if (!this.hasAttribute('watch')) {
+      this.#leave();
       this.#leave = null;
       clearInterval(this.#timers.tick);
-    });
+    }
     this.#say('ready', { snapshot: body });
   }
 
@@ -661,7 +611,7 @@ export class GlowplugOverlay extends HTMLElement {
     return this.dispatchEvent(new CustomEvent(name, { detail, cancelable }));
   }
 
-  // Remembers until when it lasts. A promise is taken back only together with words that say so.
+  // A promise is taken back only with words that say so.
   #promise({ low, high, phase }) {
     if (phase === 'error') this.#ends = this.#slower = null;
     else if (low != null) {
@@ -677,23 +627,23 @@ export class GlowplugOverlay extends HTMLElement {
   get #overrun() { return /^longer than usual/i.test(this.#view?.message); }
 
   #build() {
-    const ui = this.#ui = {}, blocking = this.mode === 'blocking', el = make.bind(null, ui), button = { type: 'button' };
-    // A dialog takes the focus itself: a screen reader then reads what is going on, not a button.
+    const ui = this.#ui = {}, blocking = this.mode === 'blocking', el = make.bind(null, ui);
+    // The dialog itself takes the focus, so that it is read aloud.
     const roles = { class: `frame ${this.mode}`, 'aria-labelledby': 'title', 'aria-describedby': 'message', hidden: '' };
     el(blocking ? 'dialog.frame' : 'section.frame', blocking ? { ...roles, tabindex: -1, autofocus: '' } : roles,
       el('div.panel', {},
         el('header', {}, el('span.mark'),
           el('div', {}, el('p', { id: 'title', class: 'title' }, el('slot', { name: 'title' }, el('span.title', { class: '' }))),
             el('p.message', { id: 'message' })),
-          el('button.close', button)),
-        el('div.bar', { role: 'progressbar', 'aria-valuemin': 0, 'aria-valuemax': 100 }, el('div.fill')),
+          el('button.close')),
+        el('div.bar', { role: 'progressbar' }, el('div.fill')),
         el('p.times', {}, el('span', {}, el('span.percent'), el('span.elapsed')), el('span.eta')),
         el('ul.list'),
         el('p.works', { class: 'works ok' }, el('span.sign'), el('span.names')),
         el('slot', { name: 'while-waiting' }),
         el('div.error', {}, el('slot', { name: 'error' })),
         el('p.note'),
-        el('div.actions', {}, el('button.retry', button), el('button.copy', button), el('slot', { name: 'actions' })),
+        el('div.actions', {}, el('button.retry'), el('button.copy'), el('slot', { name: 'actions' })),
         el('textarea.report', { readonly: '', hidden: '' })));
     el('div.live', { role: 'status' });
     draw(ui.close, 'close');
@@ -702,7 +652,7 @@ export class GlowplugOverlay extends HTMLElement {
     ui.retry.onclick = () => this.#retry();
     ui.copy.onclick = () => this.#copy();
     ui.frame.oncancel = (event) => event.preventDefault();
-    this.#rows = {};
+    this.#listed = null;
     this.shadowRoot.replaceChildren(ui.frame, ui.live);
   }
 
@@ -716,7 +666,6 @@ export class GlowplugOverlay extends HTMLElement {
     if (this.mode !== 'blocking') return;
     this.#focus = document.activeElement;
     frame.showModal();
-    // What lies outside a modal dialog is not read aloud.
     panel.append(live);
   }
 
@@ -751,7 +700,8 @@ export class GlowplugOverlay extends HTMLElement {
     ui.mark.className = `mark ${error ? 'bad' : ready ? 'ok' : ICONS[phase] && phase !== 'loading' ? '' : 'glowing'}`;
     draw(ui.mark, ICONS[phase] && phase !== 'loading' ? phase : 'glow');
     put(ui.title, words[phase]);
-    put(ui.message, this.#message(words, phase, age));
+    const message = this.#message(words, phase, age);
+    put(ui.message, message === words[phase] ? '' : message);
     this.#renderBar(words, phase, age);
     this.#renderRows(words, view?.rows ?? []);
     const wait = (this.#retryAt - performance.now()) / 1000;
@@ -772,15 +722,13 @@ export class GlowplugOverlay extends HTMLElement {
   #message(words, phase, age) {
     const { trouble } = this.#follower ?? {}, view = this.#view;
     if (trouble) return `${words.trying} ${view ? fill(words.heard, duration(age / 1000)) : `(${trouble.why})`}`;
-    if (!view || phase === 'ready') return view ? '' : words.asking;
+    if (!view || phase === 'ready') return '';
     const row = view.rows.find((one) => !one.ready && one.message), said = translated(view.message, words.server);
-    // A banner has no line for each component.
-    const stage = row && (this.mode === 'banner' || !said) && `${row.label}: ${translated(row.message, words.server)}`;
-    return stage && phase !== 'error' && !this.#overrun ? stage : said;
+    if (!row || phase === 'error' || this.#overrun || (said && this.mode !== 'banner')) return said;
+    return `${row.label}: ${translated(row.message, words.server)}`;
   }
 
   #renderBar(words, phase, age) {
-    // A nought is no evidence of anything.
     const ui = this.#ui, { progress, elapsed } = this.#view ?? {}, percent = Math.floor(progress), known = progress > 0;
     const over = phase === 'ready' || phase === 'error', loads = elapsed != null && !over && !this.#follower.trouble;
     ui.bar.hidden = phase === 'error';
@@ -794,7 +742,6 @@ export class GlowplugOverlay extends HTMLElement {
     put(ui.eta, over ? '' : this.#eta(words, age));
   }
 
-  // Counted down from what the server said, and held once that is too old.
   #eta(words, age) {
     if (!this.#ends || this.#view?.low == null || this.#overrun) return '';
     const now = performance.now() - Math.max(0, age - STALE), [low, high] = this.#ends.map((end) => (end - now) / 1000);
@@ -807,8 +754,11 @@ export class GlowplugOverlay extends HTMLElement {
     const { list, works, names } = this.#ui, usable = rows.filter((row) => row.ready);
     list.hidden = !rows.length;
     list.ariaLabel = words.list;
-    for (const name in this.#rows) {
-      if (!rows.some((row) => row.name === name)) this.#rows[name].row.remove(), delete this.#rows[name];
+    const key = rows.map((row) => row.name).join();
+    if (this.#listed !== key) {
+      this.#listed = key;
+      this.#rows = {};
+      list.replaceChildren();
     }
     for (const row of rows) this.#renderRow(words, row);
     works.hidden = !usable.length || usable.length === rows.length || this.#view.phase === 'ready';
@@ -829,14 +779,12 @@ export class GlowplugOverlay extends HTMLElement {
     put(ui.label, row.label);
     put(ui.model, row.model ?? '');
     put(ui.optional, row.required === false ? words.optional : '');
-    // The sentence of a required component that failed stands on top already.
     const hint = words.hints[row.error_class ?? row.reason], { status, reason } = row;
     put(ui.status, (status === 'unavailable' && hint || words.status[status]) + (runs && row.progress > 0 ? ` · ${row.progress} %` : ''));
     put(ui.detail, row.ready ? '' : row.unknown ? words.unknown : status === 'error' ? (row.required && hint) || said(row.error)
       : reason ? status === 'pending' ? fill(words.again, reason) : hint ? '' : reason : said(row.message));
   }
 
-  // For those who listen: a new phase, a quarter, the end; one message in ten seconds at most.
   #announce(words, phase) {
     const spoken = this.#spoken, quarter = Math.floor(this.#view?.progress / 25) || 0;
     if (phase === spoken.phase && quarter <= spoken.quarter) return;
@@ -869,23 +817,21 @@ export class GlowplugOverlay extends HTMLElement {
     this.#render();
   }
 
-  // Sends a retry and answers what went wrong.
   async #order(url, words) {
     const headers = typeof this.headers === 'function' ? await this.headers() : this.headers;
     const { ok, status, headers: told } = await send(url, { method: 'POST', headers: headers ?? {} });
     this.#follower.note(`retry: ${status}`);
     if (status === 429) this.#retryAt = performance.now() + 1000 * (told.get('Retry-After') || 5);
-    if (ok || status === 429) return '';
+    if (ok || status === 429 || status === 409) return '';
     if (status === 401 || status === 403) return words.token;
-    return status === 409 ? words.nothing : fill(words.unsent, status);
+    return fill(words.unsent, status);
   }
 
-  /** What to send to somebody who can help: the last snapshot, and how the connection went. */
   get report() {
     const { body, heard, trouble, log, url } = this.#follower ?? {};
     return JSON.stringify({
       taken_at: new Date(), page: location.origin + location.pathname, readiness: url, state: this.state,
-      browser: navigator.userAgent, online: navigator.onLine, heard_seconds_ago: heard && msSince(heard) / 1000, trouble,
+      browser: navigator.userAgent, heard_seconds_ago: heard && msSince(heard) / 1000, trouble,
       snapshot: body, connection: log,
     }, null, 2);
   }
@@ -898,7 +844,6 @@ export class GlowplugOverlay extends HTMLElement {
     } catch {
       report.hidden = false;
       report.select();
-      // Where even that is forbidden it stays in view, selected, for a copy by hand.
       if (!document.execCommand('copy')) return;
       report.hidden = true;
       copy.focus();
@@ -907,6 +852,13 @@ export class GlowplugOverlay extends HTMLElement {
     setTimeout(() => (delete copy.dataset.done, this.#render()), 2000);
     this.#render();
   }
+}
+
+for (const [name, usual] of Object.entries({ src: '/api/ready', mode: 'card', delay: 400 })) {
+  Object.defineProperty(GlowplugOverlay.prototype, name, {
+    get() { return this.getAttribute(name) || usual; },
+    set(value) { this.setAttribute(name, value); },
+  });
 }
 
 if (!customElements.get('glowplug-overlay')) customElements.define('glowplug-overlay', GlowplugOverlay);
