@@ -232,6 +232,7 @@ class TestTheDocument:
         document = await get(home, "/openapi.json")
         operation = document["paths"]["/v1/run/detect.find"]["post"]
         assert operation["summary"] == "Find things"
+        assert set(operation["responses"]) == {"200", "202", "default"}
         body = operation["requestBody"]["content"]["application/json"]
         assert body["example"] == {"box": {}}
         found = resolve(document, body["schema"]["$ref"])

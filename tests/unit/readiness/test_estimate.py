@@ -52,6 +52,15 @@ def test_a_steady_speed_earns_an_estimate_on_the_first_load() -> None:
     assert found.p90_seconds > 1.3 * found.p50_seconds
 
 
+@pytest.mark.parametrize("total", [1e20, 1e160, 1e308])
+@pytest.mark.parametrize("loads", [[], [USUAL]])
+def test_an_end_that_is_beyond_all_reason_still_makes_a_number(total: float, loads: list[dict[str, float]]) -> None:
+    standing = Standing(Progress("read", 1.0, total, "bytes"), 5.0, {"start": 0.1}, Rate(0.001, 0.1))
+    found = told(estimate(learned(*loads), standing))
+    assert 0 < found.p10_seconds <= found.p50_seconds <= found.p90_seconds < math.inf
+    assert found.seconds > 1e6
+
+
 def test_a_speed_without_a_known_end_earns_nothing() -> None:
     standing = Standing(Progress("read", 5e9, None, "bytes"), 5.0, {}, Rate(1e9, 0.1))
     assert estimate(Plan.of(History()), standing) is None

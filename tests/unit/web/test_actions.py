@@ -112,6 +112,13 @@ async def test_a_warm_up_tells_what_it_took(app: ASGIApp, tts: Component, loader
     assert answer.json() == {"services": {"tts": {"warmup_time_ms": 250.0}, "chat": {"error": "no answer"}}}
 
 
+async def test_a_component_that_warms_nothing_has_no_time_to_tell(app: ASGIApp, tts: Component, loader: Loader) -> None:
+    tts.ready()
+    loader.warmed = [WarmUp("tts", None)]
+    async with asking(app) as client:
+        assert (await client.post(WARM_UP)).json() == {"services": {"tts": {}}}
+
+
 async def test_what_is_not_loaded_cannot_be_warmed(app: ASGIApp, tts: Component) -> None:
     async with asking(app) as client:
         assert_problem(await client.post(WARM_UP), 409, "conflict")
