@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from glowplug.app.inspection import holders, required_by
 from glowplug.app.options import ReadinessOptions
-from glowplug.errors import SettingsError
+from glowplug.errors import NotReady, SettingsError
 from glowplug.readiness.board import Board
+from glowplug.web.answers import problem
 from glowplug.web.parts import ReadinessParts, WarmUp
 from glowplug.web.permission import local_only
 from glowplug.web.require import Requirement
@@ -87,6 +89,8 @@ def adopt(app: Any, guest: Guest) -> None:
         SettingsError: a route requires what does not exist.
     """
     for holder in holders(app):
+        if hasattr(holder, "exception_handlers"):
+            _answer_not_ready(holder)
         if hasattr(holder, "state"):
             guests = getattr(holder.state, STATE, ())
             setattr(holder.state, STATE, guests if guest in guests else (*guests, guest))
@@ -95,6 +99,25 @@ def adopt(app: Any, guest: Guest) -> None:
             if not any(known.knows(names) for known in _KNOWN):
                 listed = ", ".join(one.name for one in guest.board.components) or "none"
                 raise SettingsError(f"require_ready({', '.join(map(repr, names))}): there are: {listed}")
+
+
+def _answer_not_ready(app: Any) -> None:
+    """Let `ready["tts"]` in a route without a guard end in 503, not in 500, unless the application answers itself."""
+    if NotReady in app.exception_handlers:
+        return
+    app.add_exception_handler(NotReady, _not_ready)
+    # The handlers of an application that has begun are in its stack already.
+    layer = getattr(app, "middleware_stack", None)
+    while layer is not None and not isinstance(layer, ExceptionMiddleware):
+        layer = getattr(layer, "app", None)
+    if layer is not None:
+        layer.add_exception_handler(NotReady, _not_ready)
+
+
+async def _not_ready(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, NotReady)
+    return problem(error)
 
 
 def router(guest: Guest, prefix: str, lifespan: Any, *, metrics: bool) -> APIRouter:

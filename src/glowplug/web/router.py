@@ -48,7 +48,7 @@ def _add(router: APIRouter, one: Operation) -> None:
     )
     if one.method == "GET":
         # Load balancers ask like this; the document has it in GET.
-        router.add_api_route(one.where, one.endpoint, methods=["HEAD"], include_in_schema=False, **_AS_IS)
+        router.add_route(one.where, one.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 class _QuickRouter(APIRouter):

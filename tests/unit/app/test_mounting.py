@@ -11,13 +11,15 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.websockets import WebSocketDisconnect
 from tests.unit.app.rig import SECONDS, Gate
 
 from glowplug import require_ready
 from glowplug.app import Readiness
-from glowplug.errors import Conflict, SettingsError
+from glowplug.errors import Conflict, NotReady, SettingsError
 
 Serve = Callable[[Any], AbstractContextManager[TestClient]]
 
@@ -131,7 +133,7 @@ def test_a_failed_model_is_answered_with_503_and_retried_over_http(ready: Readin
         assert client.post("/api/ready/retry/tts").status_code < 300
         wait(ready)
         assert client.post("/speak").json() == "voice"
-        assert client.post("/api/warmup").json() == {"services": {"tts": {"warmup_time_ms": None}}}
+        assert client.post("/api/warmup").json() == {"services": {"tts": {}}}
 
 
 def test_a_token_opens_the_actions_to_others(gate: Gate) -> None:
@@ -405,3 +407,44 @@ def test_a_mounted_starlette_application_is_walked_through_too(ready: Readiness)
     app = Starlette(routes=[Mount("/a", routes=[Mount("/b", app=inner)])], lifespan=ready.lifespan)
     with pytest.raises(SettingsError, match="missing-there"), serving(app):
         raise AssertionError("it began")
+
+
+def test_a_route_without_a_guard_that_uses_a_model_too_early_says_so_instead_of_breaking(
+    ready: Readiness, gate: Gate
+) -> None:
+    ready.add("tts", gate)
+    inner = FastAPI()
+    app = FastAPI(lifespan=ready.lifespan)
+    app.mount("/inner", inner)
+
+    @app.get("/bold")
+    @inner.get("/bold")
+    def bold() -> str:
+        return str(ready["tts"])
+
+    with serving(app) as client:
+        for path in ("/bold", "/inner/bold"):
+            early = client.get(path)
+            assert early.status_code == 503
+            assert early.headers["content-type"] == "application/problem+json"
+            assert int(early.headers["retry-after"]) >= 1
+        gate.open.set()
+        wait(ready)
+        assert client.get("/bold").json() == "voice"
+
+
+def test_an_application_that_answers_for_what_is_not_ready_itself_is_let_be(ready: Readiness, gate: Gate) -> None:
+    ready.add("tts", gate)
+    app = FastAPI(lifespan=ready.lifespan)
+
+    @app.exception_handler(NotReady)
+    async def own(request: Request, error: Exception) -> Response:
+        del request, error
+        return Response(status_code=418)
+
+    @app.get("/bold")
+    def bold() -> str:
+        return str(ready["tts"])
+
+    with serving(app) as client:
+        assert client.get("/bold").status_code == 418
