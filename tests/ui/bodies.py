@@ -46,7 +46,7 @@ def loading(**changes: Any) -> Body:
         "loading_seconds": 12.7,
         "retry_after": 2,
         "errors": [],
-        "links": {"retry": "ready/retry"},
+        "links": {"retry": "ready/retry", "stream": "../stream"},
         **changes,
     }
 

@@ -168,7 +168,7 @@ async def test_a_page_with_three_overlays_asks_once(site: BoardSite, visit: Visi
 
 
 async def test_a_silent_stream_is_checked_by_asking(script: ScriptSite, visit: Visit) -> None:
-    script.say(loading(links={"stream": "../stream"}))
+    script.say(loading())
     page = await visit(script, CARD, clock=True)
     await until(lambda: script.front.count("/stream") == 1)
     await says(page, "Getting ready")
@@ -179,7 +179,7 @@ async def test_a_silent_stream_is_checked_by_asking(script: ScriptSite, visit: V
 
 
 async def test_after_sleep_it_asks_at_once(script: ScriptSite, visit: Visit) -> None:
-    script.say(loading(links={"stream": "../stream"}))
+    script.say(loading())
     page = await visit(script, CARD, clock=True)
     await until(lambda: script.front.count("/stream") == 1)
     await says(page, "Getting ready")
@@ -216,7 +216,7 @@ async def test_a_watching_overlay_comes_back_when_it_is_not_ready_any_more(scrip
     script.body = loading()
     await page.clock.run_for(16_000)
     await says(page, "Getting ready")
-    script.body = ready()
+    script.say(ready())
     await page.clock.run_for(2_000)
     await is_state(page, "ready")
     await page.clock.run_for(1_100)

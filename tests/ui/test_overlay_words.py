@@ -16,11 +16,10 @@ from tests.ui.reading import is_state, panel, says, until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CARD = '<glowplug-overlay src="/api/ready" delay="0"></glowplug-overlay>'
-STREAM = {"links": {"stream": "../stream"}}
 
 
 async def _streaming(script: ScriptSite, visit: Visit, **changes: object) -> Page:
-    script.say(loading(**{**STREAM, **changes}))
+    script.say(loading(**changes))
     page = await visit(script, CARD, clock=True)
     await until(lambda: script.front.count("/stream") == 1)
     await says(page, "Getting ready")
@@ -30,7 +29,7 @@ async def _streaming(script: ScriptSite, visit: Visit, **changes: object) -> Pag
 
 
 async def _heard(page: Page, script: ScriptSite, **changes: object) -> None:
-    script.say(loading(**{**STREAM, **changes}))
+    script.say(loading(**changes))
     await page.wait_for_function(
         "n => document.querySelector('glowplug-overlay').snapshot.progress === n", arg=changes["progress"], polling=20
     )
@@ -193,6 +192,7 @@ async def test_events_carry_what_happened(script: ScriptSite, visit: Visit) -> N
     script.say(error())
     await says(page, "This did not start")
     script.say(ready())
+    await page.evaluate("document.querySelector('glowplug-overlay').refresh()")
     await is_state(page, "ready")
     heard = await page.evaluate("heard")
     assert [one for one in heard if one[0] != "progress"] == [
