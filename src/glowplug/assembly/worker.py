@@ -105,7 +105,7 @@ class WorkerProcess:
             cancel_grace_seconds=wanted.cancel_grace_seconds,
             scratch=self._scratch / "model",
         )
-        component = self._board.add(name, model=Path(target).name, device=wanted.device)
+        component = self._board.add(name, model=name, device=wanted.device)
         weights = Weights(self._settings.cache, open_weights, self._clock)
         return Host(spec, component, clock=self._clock, weights=weights)
 

@@ -89,7 +89,8 @@ class Board(Feed):
             component = self.component(name)
             if new_name in self._components:
                 raise Conflict(f"there is a component named {new_name!r} already")
-            component.spec = replace(component.spec, name=new_name)
+            model = component.spec.model and new_name
+            component.spec = replace(component.spec, name=new_name, model=model)
             self._components = {one.name: one for one in self._components.values()}
         self._changed()
 

@@ -31,6 +31,8 @@ class Component:
 
     def __init__(self, spec: Spec, surroundings: Surroundings) -> None:
         self.spec = spec
+        # Kept through a change of name: its past loads were made under the first one.
+        self._key = spec.key
         self._around = surroundings
         self._status = Status.PENDING
         self._since = surroundings.clock.monotonic()
@@ -150,7 +152,7 @@ class Component:
         self._tell(passed)
         if measured:
             # Last, because it may touch a disk: work can come already.
-            self._around.histories.record(self.spec.key, load)
+            self._around.histories.record(self._key, load)
             self._plan = self._learned()
 
     def rewarmed(self, seconds: float) -> None:
@@ -299,7 +301,7 @@ class Component:
         return self._around.clock.monotonic()
 
     def _learned(self) -> Plan:
-        return Plan.of(self._around.histories.past(self.spec.key))
+        return Plan.of(self._around.histories.past(self._key))
 
     def _timed(self, load: Load) -> Timings:
         warm = dict(load.stages).get(Stage.WARM_UP)

@@ -264,3 +264,17 @@ def test_a_renewed_board_begins_anew_and_hears_nobody_of_the_life_before(board: 
     new.begin()
     new.ready()
     assert board.is_ready()
+
+
+async def test_a_model_that_names_itself_is_shown_by_that_name_and_keeps_its_past_loads() -> None:
+    clock, histories = ManualClock(), MemoryHistories()
+    for _ in range(2):
+        board = Board(clock, histories)
+        component = board.add("file", model="file", device="cpu")
+        known = component.snapshot().estimate is not None
+        component.begin()
+        board.rename("file", "captioner")
+        await clock.advance(10)
+        component.ready()
+        assert component.snapshot().model == "captioner"
+    assert known
