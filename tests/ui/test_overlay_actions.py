@@ -49,7 +49,7 @@ async def test_an_overlay_of_some_components_retries_those_alone(site: BoardSite
     [
         (401, "A token is needed"),
         (403, "A token is needed"),
-        (500, "Retry failed (500)"),
+        (500, "Failed (500)"),
     ],
 )
 async def test_a_refused_retry_says_why(script: ScriptSite, visit: Visit, status: int, words: str) -> None:

@@ -73,7 +73,7 @@ async def test_a_small_correction_upward_is_not_shown(script: ScriptSite, visit:
 async def test_a_large_correction_upward_says_so(script: ScriptSite, visit: Visit) -> None:
     page = await _streaming(script, visit, estimated_seconds=10, estimated_seconds_p90=15, progress=44)
     await _heard(page, script, estimated_seconds=40, estimated_seconds_p90=60, progress=45)
-    await expect(_eta(page)).to_have_text("Slower than first thought: about 40–60 s left")
+    await expect(_eta(page)).to_have_text("Slower than thought: about 40–60 s left")
     await _heard(page, script, estimated_seconds=5, estimated_seconds_p90=8, progress=46)
     await expect(_eta(page)).to_have_text("about 5–8 s left")
 

@@ -19,7 +19,7 @@ const en = {
   waiting: 'Waiting for {0}',
   about: 'about {0} left',
   under: 'less than {0} left',
-  slower: 'Slower than first thought:',
+  slower: 'Slower than thought:',
   longer: 'Longer than usual',
   works: 'Ready to use: {0}',
   optional: 'optional',
@@ -32,7 +32,6 @@ const en = {
   hide: 'Hide',
   token: 'A token is needed to retry.',
   soon: 'Retry again in {0}',
-  unsent: 'Retry failed ({0}).',
   again: 'Trying again {0}',
   unknown: 'Unknown to the server',
   status: {
@@ -41,7 +40,7 @@ const en = {
   },
   hints: {
     transient: 'This often passes: try again.',
-    permanent: 'Mend the cause before trying again.',
+    permanent: 'Mend the cause, then try again.',
     out_of_memory: 'Free some memory, or choose a smaller model.',
     stalled: 'It stopped: try again.',
     not_installed: 'Not installed',
@@ -56,7 +55,7 @@ const de = {
   ready: 'Bereit',
   error: 'Der Start ist misslungen',
   draining: 'Wird beendet',
-  unreachable: 'Server startet oder ist nicht erreichbar',
+  unreachable: 'Server startet oder ist unerreichbar',
   offline: 'Sie sind offline',
   trying: 'Diese Seite versucht es weiter.',
   heard: 'Zuletzt gehört vor {0}.',
@@ -64,7 +63,7 @@ const de = {
   waiting: 'Wartet seit {0}',
   about: 'noch etwa {0}',
   under: 'noch weniger als {0}',
-  slower: 'Langsamer als zuerst gedacht:',
+  slower: 'Langsamer als gedacht:',
   longer: 'Länger als üblich',
   works: 'Schon bereit: {0}',
   bar: 'Ladefortschritt',
@@ -76,7 +75,6 @@ const de = {
   hide: 'Ausblenden',
   token: 'Das braucht ein Token.',
   soon: 'Wieder möglich in {0}',
-  unsent: 'Das misslang ({0}).',
   again: 'Neuer Versuch {0}',
   unknown: 'Dem Server unbekannt',
   status: {
@@ -87,7 +85,7 @@ const de = {
     transient: 'Das geht oft vorbei: noch einmal.',
     permanent: 'Erst die Ursache beheben, dann noch einmal.',
     out_of_memory: 'Speicher freigeben oder ein kleineres Modell wählen.',
-    stalled: 'Es stand still: noch einmal.',
+    stalled: 'Es stockte: noch einmal.',
     not_installed: 'Nicht installiert',
   },
   server: {
@@ -363,7 +361,7 @@ async function replayed(input, init) {
   const overlay = [...replaying].find((one) => address(one.src).origin === url.origin);
   const safe = /^(GET|HEAD)$/i.test(init?.method ?? request?.method ?? 'GET')
     || new Headers(init?.headers ?? request?.headers).has('Idempotency-Key');
-  const asksItself = /\/(ready|readyz|startupz)(\/|$)/.test(url.pathname);
+  const asksItself = /\/(ready|startup)z?\b/.test(url.pathname);
   if (!overlay || !safe || asksItself || init?.body instanceof ReadableStream) return send(input, init);
   for (let left = REPLAYS; ; left--) {
     const answer = await send(request?.clone() ?? input, init);
@@ -392,7 +390,7 @@ color:inherit;background:var(--glowplug-backdrop,light-dark(#f7f4f0e6,#121110e0)
 dialog[open]{display:grid;align-items:center}
 .panel{display:grid;gap:14px;padding:22px min(24px,5vw);width:100%;max-width:var(--glowplug-width,30rem);margin-inline:auto;
 background:var(--bg);border:1px solid var(--line);border-radius:var(--round);overflow-wrap:anywhere;
-box-shadow:var(--glowplug-shadow,0 1px 2px #2a1a0a1a,0 12px 32px #2a1a0a1f)}
+box-shadow:var(--glowplug-shadow,0 12px 32px #2a1a0a1f)}
 header,.works{display:flex;gap:14px;align-items:start}
 header div{flex:1;min-width:0}
 .title{font-size:17px;font-weight:600;line-height:24px}
@@ -431,8 +429,8 @@ button:focus-visible{outline:3px solid var(--glow);outline-offset:2px}
 [aria-disabled=true]{opacity:.6}
 .close{margin-block:-10px;margin-inline-end:-12px;padding:10px;border:0;color:var(--mute)}
 .live{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
-textarea{width:100%;height:8em}
-.banner{.panel{display:flex;flex-wrap:wrap;justify-content:space-between;max-width:none;border-radius:0;border-width:0 0 1px;padding:10px 16px 14px;gap:6px 18px}
+textarea{width:100%}
+.banner{.panel{display:flex;flex-wrap:wrap;align-items:center;justify-content:space-between;max-width:none;border-radius:0;border-width:0 0 1px;padding:10px 16px 14px;gap:6px 18px}
 header,.bar,.actions,.note{width:100%}.title{font-size:15px}.message{font-size:14px}
 .bar{order:9;height:4px;border-radius:0;margin:4px -16px -14px;width:calc(100% + 32px)}.times{order:1}.actions,.note{order:2}
 .times{margin:0}.times,.list,.actions,.note{padding-inline-start:38px}
@@ -628,7 +626,7 @@ export class GlowplugOverlay extends HTMLElement {
 
   #build() {
     const ui = this.#ui = {}, blocking = this.mode === 'blocking', el = make.bind(null, ui);
-    // The dialog itself takes the focus, so that it is read aloud.
+    // The dialog takes the focus, so that it is read aloud.
     const roles = { class: `frame ${this.mode}`, 'aria-labelledby': 'title', 'aria-describedby': 'message', hidden: '' };
     el(blocking ? 'dialog.frame' : 'section.frame', blocking ? { ...roles, tabindex: -1, autofocus: '' } : roles,
       el('div.panel', {},
@@ -641,7 +639,7 @@ export class GlowplugOverlay extends HTMLElement {
         el('ul.list'),
         el('p.works', { class: 'works ok' }, el('span.sign'), el('span.names')),
         el('slot', { name: 'while-waiting' }),
-        el('div.error', {}, el('slot', { name: 'error' })),
+        el('slot.error', { name: 'error' }),
         el('p.note'),
         el('div.actions', {}, el('button.retry'), el('button.copy'), el('slot', { name: 'actions' })),
         el('textarea.report', { readonly: '', hidden: '' })));
@@ -810,7 +808,7 @@ export class GlowplugOverlay extends HTMLElement {
     let note = '';
     for (const name of components.length ? components : ['']) {
       const link = snapshot.links.retry + (name && `/${encodeURIComponent(name)}`);
-      note ||= await this.#order(new URL(link, follower.base), words).catch(() => fill(words.unsent, words.unreachable));
+      note ||= await this.#order(new URL(link, follower.base), words).catch(() => words.unreachable);
     }
     this.#note = note;
     follower.poke();
@@ -824,7 +822,7 @@ export class GlowplugOverlay extends HTMLElement {
     if (status === 429) this.#retryAt = performance.now() + 1000 * (told.get('Retry-After') || 5);
     if (ok || status === 429 || status === 409) return '';
     if (status === 401 || status === 403) return words.token;
-    return fill(words.unsent, status);
+    return `${words.status.error} (${status})`;
   }
 
   get report() {
