@@ -142,6 +142,9 @@ class Attempts(Life):
             failures += 1
             if trouble.story:
                 _log.error("%s could not be loaded (attempt %d)\n%s", self.place.name, attempt.number, trouble.story)
+            elif trouble.reason is not None:
+                # The picture has room for "not_installed" alone; an import that broke further down looks the same.
+                _log.warning("%s is unavailable: %s", self.place.name, trouble.message)
             if not trouble.may_pass or failures > self.place.options.retries:
                 trouble.tell(self.component, attempt.number)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,22 @@ from glowplug.app.inspection import holders, required_by
 from glowplug.app.options import ReadinessOptions
 from glowplug.errors import NotReady, SettingsError
 from glowplug.readiness.board import Board
+from glowplug.readiness.state import State
 from glowplug.web.answers import problem
 from glowplug.web.parts import ReadinessParts, WarmUp
 from glowplug.web.permission import local_only
-from glowplug.web.require import Requirement
+from glowplug.web.require import NotReadyAnswer, Requirement
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.requests import HTTPConnection
     from starlette.routing import BaseRoute
 
+_log = logging.getLogger("glowplug")
+_NEVER_STARTED = (
+    "this Readiness was never started; give the application its lifespan, FastAPI(lifespan=ready.lifespan), and of an "
+    "application that is mounted the outer one; in a test, use `with TestClient(app) as client`"
+)
 STATE = "glowplug_readiness"
 """Where the state of an application keeps those that it was started with."""
 
@@ -38,6 +45,7 @@ class Guest:
     retry_named: Callable[..., Awaitable[Sequence[str]]]
     warm_all: Callable[[], Awaitable[Sequence[WarmUp]]]
     metrics: Callable[[], Awaitable[tuple[bytes, str]]]
+    runs: Callable[[], bool]
 
     def __post_init__(self) -> None:
         _KNOWN.add(self)
@@ -79,7 +87,12 @@ def requirement(guest: Guest, names: Sequence[str]) -> Any:
     """Return a dependency on components of `guest`."""
     from fastapi import Depends
 
-    return Depends(Requirement(lambda _: guest.board, names, guest.options.early_status))
+    return Depends(GuestRequirement(guest, names))
+
+
+def never_started(guest: Guest) -> bool:
+    """Say whether nobody entered the lifespan, so that nothing will ever be ready."""
+    return not guest.runs() and guest.board.snapshot().state is State.INITIALIZING
 
 
 def adopt(app: Any, guest: Guest) -> None:
@@ -98,7 +111,8 @@ def adopt(app: Any, guest: Guest) -> None:
             # Another Readiness of the same application may begin after this one.
             if not any(known.knows(names) for known in _KNOWN):
                 listed = ", ".join(one.name for one in guest.board.components) or "none"
-                raise SettingsError(f"require_ready({', '.join(map(repr, names))}): there are: {listed}")
+                asked = ", ".join(map(repr, names))
+                raise SettingsError(f"a route requires {asked}, which is not all there; there are: {listed}")
 
 
 def _answer_not_ready(app: Any) -> None:
@@ -158,6 +172,25 @@ def _metrics_of(guest: Guest) -> Callable[[], Awaitable[Response]]:
 
 
 _KNOWN: weakref.WeakSet[Guest] = weakref.WeakSet()
+
+
+class GuestRequirement(Requirement):
+    """A requirement of one `Readiness`, which says in the log if nobody started that: it would wait for ever."""
+
+    def __init__(self, guest: Guest, names: Sequence[str]) -> None:
+        super().__init__(lambda _: guest.board, names, guest.options.early_status)
+        self._guest = guest
+        self._explained = False
+
+    def check(self, connection: HTTPConnection) -> None:
+        """Return if the components are ready. Raises `NotReadyAnswer`."""
+        try:
+            super().check(connection)
+        except NotReadyAnswer:
+            if not self._explained and never_started(self._guest):
+                self._explained = True
+                _log.warning("%s waits for components that nobody loads: %s", connection.url.path, _NEVER_STARTED)
+            raise
 
 
 class OwnRequirement(Requirement):

@@ -161,6 +161,9 @@ def read_options(kind: type[Made], words: Mapping[str, Any], where: str) -> Made
 
 def checked_name(name: Any) -> str:
     """Return the name of a component if it can stand in an address. Raises `SettingsError`."""
+    if callable(name):
+        word = getattr(name, "__name__", "name")
+        raise SettingsError(f'component: it wants a name first: @ready.component("{word}")')
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in RESERVED:
         raise SettingsError(
             f"component: {name!r} cannot be a name; use letters, digits, '.', '_' and '-', and not "

@@ -42,6 +42,8 @@ class Function:
         """Look at `call`, which may take up to `most` arguments. Raises `SettingsError` if it wants others."""
         if not callable(call):
             raise SettingsError(f"{where}: a function is expected, not {call!r}")
+        if inspect.isgeneratorfunction(_innermost(call)) or inspect.isasyncgenfunction(_innermost(call)):
+            raise SettingsError(f"{where}: it yields, and nothing would run it; write `return` instead of `yield`")
         return cls(call, _taken(call, where, most), _gives_coroutine(call))
 
     async def perform(self, *arguments: Any, thread: str) -> Any:
@@ -104,13 +106,21 @@ def _taken(call: Callable[..., Any], where: str, most: int) -> int:
     wanted = [one for one in parameters if one.default is one.empty and one.kind not in _COLLECTING]
     if len(wanted) > most or any(one.kind is one.KEYWORD_ONLY for one in wanted):
         names = ", ".join(one.name for one in wanted)
-        raise SettingsError(f"{where}: it is called with {most} argument at most, and wants ({names})")
+        raise SettingsError(
+            f"{where}: it is called with {most} argument at most, and wants ({names}); give the "
+            "others defaults, or bind them with functools.partial"
+        )
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return most
     return len(wanted)
 
 
-def _gives_coroutine(call: Callable[..., Any]) -> bool:
+def _innermost(call: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(call, partial):
         call = call.func
+    return call
+
+
+def _gives_coroutine(call: Callable[..., Any]) -> bool:
+    call = _innermost(call)
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)

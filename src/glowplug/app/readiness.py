@@ -65,7 +65,9 @@ class Readiness(Startable):
         self._lives = Lives(self.options)
         self.board = self._lives.board
         self._telling = Telling(self.board, self.options)
-        self._guest = Guest(self.board, self.options, self.retry, self.warm_up, self._telling.metrics)
+        self._guest = Guest(
+            self.board, self.options, self.retry, self.warm_up, self._telling.metrics, lambda: self.started
+        )
         self._required: dict[str, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._holders = 0
@@ -80,6 +82,7 @@ class Readiness(Startable):
 
     def component(self, name: str, **options: Unpack[ComponentWords]) -> Callable[[Loadable], Loadable]:
         """Make the decorated function or `Model` the loader of component `name`; see `add`."""
+        checked_name(name)
 
         def mark(load: Loadable) -> Loadable:
             self.add(name, load, **options)

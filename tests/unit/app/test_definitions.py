@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
@@ -55,6 +56,11 @@ def test_a_name_that_cannot_stand_in_an_address_is_refused(ready: Readiness, nam
         ready.add(name, nothing)
 
 
+def test_a_decorator_without_a_name_is_refused_before_anything_waits_for_it(ready: Readiness) -> None:
+    with pytest.raises(SettingsError, match=r'@ready.component\("nothing"\)'):
+        ready.component(nothing)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["tts", "llama-3.1", "A_1"])
 def test_usual_names_are_taken(ready: Readiness, name: str) -> None:
     ready.add(name, nothing)
@@ -65,6 +71,22 @@ def test_a_name_is_taken_once(ready: Readiness) -> None:
     ready.add("tts", nothing)
     with pytest.raises(Conflict, match="already"):
         ready.add("tts", nothing)
+
+
+def generator(ctx: Any) -> Iterator[str]:
+    """Load as a dependency or a lifespan would."""
+    yield "voice"
+
+
+async def asynchronous_generator(ctx: Any) -> AsyncIterator[str]:
+    """Load as a dependency or a lifespan would."""
+    yield "voice"
+
+
+@pytest.mark.parametrize("load", [generator, asynchronous_generator, partial(generator)])
+def test_a_loader_that_yields_is_refused_as_its_value_would_be_a_generator(ready: Readiness, load: Any) -> None:
+    with pytest.raises(SettingsError, match="write `return` instead of `yield`"):
+        ready.add("tts", load)
 
 
 @pytest.mark.parametrize("load", [lambda one, two: None, lambda *, keyword: None, "load_tts", None])

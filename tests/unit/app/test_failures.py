@@ -92,7 +92,9 @@ async def test_an_optional_component_that_fails_holds_nothing_back(ready: Readin
         assert not ready.is_ready("stt")
 
 
-async def test_an_optional_component_that_is_not_installed_is_unavailable(ready: Readiness) -> None:
+async def test_an_optional_component_that_is_not_installed_is_unavailable(
+    ready: Readiness, caplog: pytest.LogCaptureFixture
+) -> None:
     def load() -> None:
         import glowplug_no_such_package  # type: ignore[import-not-found]  # noqa: F401
 
@@ -101,6 +103,7 @@ async def test_an_optional_component_that_is_not_installed_is_unavailable(ready:
     async with ready:
         seen = await until_status(ready, "stt", Status.UNAVAILABLE)
         assert seen.reason == "not_installed"
+        assert "stt is unavailable: ModuleNotFoundError: No module named 'glowplug_no_such_package'" in caplog.text
         with pytest.raises(Unavailable):
             ready["stt"]
         required = await until_status(ready, "tts", Status.ERROR)

@@ -365,6 +365,26 @@ def test_the_right_name_is_found_at_the_same_place(ready: Readiness, place: Call
             assert client.get(path).status_code == 200
 
 
+def test_who_forgot_the_lifespan_is_told_once(ready: Readiness, gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    ready.add("tts", gate)
+    with serving(for_the_whole_application(ready.require("tts"))) as client:
+        assert [client.get("/one").status_code for _ in range(2)] == [425, 425]
+    assert caplog.text.count("/one waits for components that nobody loads") == 1
+    assert "FastAPI(lifespan=ready.lifespan)" in caplog.text
+
+
+def test_who_waits_for_a_load_or_comes_after_the_end_is_not_told_so(
+    ready: Readiness, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    ready.add("tts", gate)
+    app = for_the_whole_application(ready.require("tts"))
+    app.router.lifespan_context = ready.lifespan
+    with serving(app) as client:
+        assert client.get("/one").status_code == 425
+    assert client.get("/one").status_code == 503
+    assert "never started" not in caplog.text
+
+
 def test_each_route_finds_the_readiness_that_has_its_component(ready: Readiness, gate: Gate) -> None:
     other = Readiness()
     ready.add("tts", lambda: None)
