@@ -13,6 +13,10 @@ from glowplug.readiness.rate import RateWindow
 
 NEARLY_PERCENT = 99.0
 """The most that a load shows before it is ready."""
+MOST_STAGES = 64
+"""Records call further stages of a load's own `other`: a name for each of ten thousand tensors teaches nothing."""
+OTHER = "other"
+_WELL_KNOWN = frozenset(stage.value for stage in Stage)
 _START = Progress(Stage.START)
 _UNWATCHED = RateWindow()
 
@@ -55,7 +59,7 @@ class Attempt:
             stage_began=now,
             active=now,
             progress=Progress(stage),
-            visit=visit_name(stage, spent),
+            visit=_recorded(stage, spent),
             spent=spent,
             window=_UNWATCHED,
         )
@@ -79,6 +83,11 @@ class Attempt:
 
     def _spent_by(self, now: float) -> dict[str, float]:
         return {**self.spent, self.visit: self.spent.get(self.visit, 0.0) + now - self.stage_began}
+
+
+def _recorded(stage: str, spent: Mapping[str, float]) -> str:
+    visit = visit_name(stage, spent)
+    return OTHER if len(spent) >= MOST_STAGES and visit not in spent and stage not in _WELL_KNOWN else visit
 
 
 def _shown(attempt: Attempt) -> Attempt:

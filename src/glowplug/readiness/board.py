@@ -40,7 +40,7 @@ class Board(Feed):
         self._around = Surroundings(self._clock, histories or MemoryHistories(), self._changed, on_transition)
         self._gpu_available = gpu_available
         self._components: dict[str, Component] = {}
-        self._version = first_version(self._clock)
+        self._around.version = first_version(self._clock)
         self._state = State.INITIALIZING
         self._began = self._since = self._clock.monotonic()
         self._draining = False
@@ -115,12 +115,13 @@ class Board(Feed):
     @property
     def version(self) -> int:
         """Return the version of the picture of this moment; cheaper than the picture, and never waits."""
-        return self._version
+        return self._around.version
 
     def drain(self) -> None:
         """Say that the process leaves: it finishes what it has and is not ready any more. There is no way back."""
         with self._around.lock:
             self._draining = True
+            self._around.version += 1
         for component in self.components:
             component.drain()
         self._changed()
@@ -143,7 +144,7 @@ class Board(Feed):
         with self._around.lock:
             snapshot = Snapshot.of(
                 [component.snapshot() for component in self._components.values()],
-                version=self._version,
+                version=self._around.version,
                 taken_at=self._clock.now(),
                 draining=self._draining,
                 startup_time_ms=self._startup_time_ms,
@@ -153,7 +154,7 @@ class Board(Feed):
 
     def _changed(self) -> None:
         with self._around.lock:
-            self._version += 1
+            self._around.version += 1
             now, old = self._clock.monotonic(), self._state
             new = State.DRAINING if self._draining else verdict(self._components.values())
             transition = Transition("", old, new, now - self._since)

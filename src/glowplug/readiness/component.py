@@ -12,7 +12,7 @@ from glowplug.readiness.component_snapshot import NOT_LOADED, ComponentSnapshot,
 from glowplug.readiness.estimate import Estimate, estimate
 from glowplug.readiness.history import Load
 from glowplug.readiness.plan import Plan
-from glowplug.readiness.progress import Stage, status_of
+from glowplug.readiness.progress import LONGEST_WORDS, Stage, status_of
 from glowplug.readiness.spec import Spec, Surroundings, Transition
 from glowplug.readiness.state import Gates, Status, route
 
@@ -94,7 +94,7 @@ class Component:
             if not self._listens(attempt):
                 return
             passed = self._begin() if self._status is Status.PENDING else []
-            self._attempt = self._attempt.entered(str(name), self._now())
+            self._attempt = self._attempt.entered(str(name)[:LONGEST_WORDS], self._now())
             if self._status is not Status.ERROR:
                 passed += self._go(status_of(name))
         self._tell(passed)
@@ -280,6 +280,7 @@ class Component:
             now = self._now()
             passed.append(Transition(self.name, self._status, step, now - self._since, self.attempt, self._failure))
             self._status, self._since = step, now
+            self._around.version += 1
         return passed
 
     def _tell(self, passed: list[Transition]) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,24 +34,24 @@ class HistoryFile:
         self._path = path
         self._memory = MemoryHistories()
         self._warned = False
-        self._guard = threading.Lock()
+        self._writing = threading.Lock()
+        self._last_read: tuple[object, Mapping[str, History]] | None = None
 
     def past(self, key: str) -> History:
-        """Return the history under `key`, empty when there is none."""
-        with self._guard:
-            try:
-                past = self._read().get(key, History())
-            except (OSError, Corrupt) as error:
-                past = History()
-                self._warn(error)
-            # What could not be written is newer than what was read.
-            for load in self._memory.past(key).loads:
-                past = past.with_load(load)
-            return past
+        """Return the history under `key`, empty when there is none; never waits for who writes."""
+        try:
+            past = self._read().get(key, History())
+        except (OSError, Corrupt) as error:
+            past = History()
+            self._warn(error)
+        # What could not be written is newer than what was read.
+        for load in self._memory.past(key).loads:
+            past = past.with_load(load)
+        return past
 
     def record(self, key: str, load: Load) -> None:
         """Add a load to the history under `key`."""
-        with self._guard:
+        with self._writing:
             try:
                 self._append(key, load)
             except (OSError, Corrupt) as error:
@@ -61,16 +61,30 @@ class HistoryFile:
     def _append(self, key: str, load: Load) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(self._path.with_name(self._path.name + ".lock")):
-            known = self._read()
+            # Not what was read before: should two files look the same after all, a load would be lost.
+            self._last_read = None
+            known = dict(self._read())
             # Taken out and put back at the end: what was loaded longest ago is forgotten first.
             known[key] = known.pop(key, History()).with_load(load)
             self._write(dict(list(known.items())[-KEPT_KEYS:]))
 
-    def _read(self) -> dict[str, History]:
+    def _read(self) -> Mapping[str, History]:
+        """Return what the file holds; as each write makes a new file, one that looks the same is not read again."""
         try:
-            text = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                seen = os.fstat(file.fileno())
+                mark = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+                if self._last_read is not None and self._last_read[0] == mark:
+                    return self._last_read[1]
+                text = file.read()
         except FileNotFoundError:
             return {}
+        known = self._parsed(text)
+        self._last_read = (mark, known)
+        return known
+
+    @staticmethod
+    def _parsed(text: bytes) -> dict[str, History]:
         try:
             data = json.loads(text)
             if data["format"] != FORMAT:

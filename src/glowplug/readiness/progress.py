@@ -23,6 +23,8 @@ class Stage(StrEnum):
     WARM_UP = "warm up"
 
 
+LONGEST_WORDS = 200
+"""What a load says of itself is shown to every watcher, and its stages are remembered: both are bounded."""
 _STATUSES = MappingProxyType({Stage.FETCH.value: Status.FETCHING, Stage.WARM_UP.value: Status.WARMING})
 _WORDS = MappingProxyType(
     {
@@ -78,8 +80,8 @@ class Progress:
             self,
             done=max(self.done, _number(done, None) or 0.0),
             total=_number(total, self.total),
-            unit=self.unit if unit is None else unit,
-            note=self.note if note is None else note,
+            unit=self.unit if unit is None else str(unit)[:LONGEST_WORDS],
+            note=self.note if note is None else str(note)[:LONGEST_WORDS],
         )
 
     def counts_like(self, other: Progress) -> bool:

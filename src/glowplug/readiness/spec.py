@@ -65,6 +65,8 @@ class Surroundings:
     """What the components of one board share: the clock, past loads, one lock, and whom to tell.
 
     `changed` is called after every change and `transitioned` for every transition, both without the lock held.
+    `version` is that of the picture; it grows with each change of state before the lock is let go, so that nobody
+    takes what he saw before for what is now.
     """
 
     def __init__(
@@ -79,3 +81,4 @@ class Surroundings:
         self.lock = threading.RLock()
         self.changed = changed
         self.transitioned = transitioned
+        self.version = 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glowplug.readiness.attempt import NEARLY_PERCENT, Attempt
+from glowplug.readiness.attempt import MOST_STAGES, NEARLY_PERCENT, Attempt
 from glowplug.readiness.history import MOST_VISITS, History, Load
 from glowplug.readiness.plan import Plan
 from glowplug.readiness.progress import Progress
@@ -43,6 +43,16 @@ def test_a_stage_entered_again_is_another_visit() -> None:
     attempt = Attempt.begun(1, FIRST, 0.0).entered("read", 1.0).entered("import", 3.0).entered("read", 4.0)
     assert attempt.progress.stage == "read"
     assert attempt.load(9.0).stages == (("start", 1.0), ("read", 2.0), ("import", 1.0), ("read~2", 5.0))
+
+
+def test_a_load_with_a_stage_for_each_tensor_stays_small() -> None:
+    attempt = Attempt.begun(1, FIRST, 0.0)
+    for number in range(500):
+        attempt = attempt.entered(f"tensor {number}", float(number))
+    attempt = attempt.entered("warm up", 500.0)
+    stages = attempt.load(503.0).stages
+    assert len(stages) == MOST_STAGES + 2
+    assert (attempt.progress.stage, dict(stages)["warm up"], attempt.load(503.0).seconds) == ("warm up", 3.0, 503.0)
 
 
 def test_what_lies_between_two_visits_is_ahead_until_it_was_there() -> None:

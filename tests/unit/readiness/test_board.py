@@ -116,6 +116,18 @@ def test_every_change_has_a_higher_version(board: Board) -> None:
     assert all(before < after for before, after in itertools.pairwise(versions))
 
 
+def test_no_version_stands_for_two_states(clock: ManualClock) -> None:
+    """Whoever keeps what he saw by its version is right even while a transition is being logged."""
+    seen: set[tuple[int, str]] = set()
+    board = Board(clock, on_transition=lambda _: seen.add((board.version, board.snapshot().state.value)))
+    tts, chat = board.add("tts"), board.add("chat")
+    steps = (tts.begin, chat.begin, tts.warming, chat.warming, tts.ready, chat.ready, lambda: chat.fail("gone"))
+    for step in (*steps, chat.begin, chat.ready, board.drain):
+        seen.add((board.version, board.snapshot().state.value))
+        step()
+    assert len(dict(seen)) == len(seen)
+
+
 def test_looking_changes_nothing(board: Board) -> None:
     board.add("tts").begin()
     assert board.snapshot() == board.snapshot()

@@ -25,6 +25,7 @@ from glowplug.readiness import (
     Status,
     Transition,
 )
+from glowplug.readiness.progress import LONGEST_WORDS
 from glowplug.readiness.state import TRANSITIONS
 
 
@@ -87,6 +88,12 @@ async def test_each_transition_tells_how_long_the_state_before_lasted(
 def test_a_stage_named_before_any_attempt_begins_one(tts: Component) -> None:
     tts.stage("import")
     assert (tts.status, tts.attempt) == (Status.LOADING, 1)
+
+
+def test_what_a_load_says_of_itself_is_bounded(tts: Component) -> None:
+    tts.stage("x" * 10_000)
+    tts.advance(done=1, total=2, unit="y" * 10_000, note="z" * 10_000)
+    assert len(str(tts.snapshot().service())) < 10 * LONGEST_WORDS
 
 
 def test_a_connection_that_simply_is_there_is_ready(tts: Component) -> None:

@@ -53,6 +53,42 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
     assert len(file.past("a").loads) == KEPT_LOADS
 
 
+def test_who_asks_for_the_past_does_not_wait_for_who_writes(tmp_path: Path) -> None:
+    """It is asked on event loops, and a writer waits for the lock of a process that was stopped."""
+    file = HistoryFile(tmp_path / "history.json")
+    file.record("a", LOAD)
+    with (tmp_path / "history.json.lock").open("wb") as other_process:
+        fcntl.flock(other_process, fcntl.LOCK_EX)
+        writer = threading.Thread(target=file.record, args=("b", LOAD))
+        writer.start()
+        assert file.past("a") == History((LOAD,))
+        assert writer.is_alive()
+        fcntl.flock(other_process, fcntl.LOCK_UN)
+        writer.join()
+    assert file.past("b") == History((LOAD,))
+
+
+def test_the_file_is_read_again_only_when_it_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two hundred components asks at the start, before the server answers."""
+    path = tmp_path / "history.json"
+    file = HistoryFile(path)
+    HistoryFile(path).record("a", LOAD)
+    parsed: list[bytes] = []
+    genuine = HistoryFile._parsed
+
+    def counted(text: bytes) -> dict[str, History]:
+        parsed.append(text)
+        return genuine(text)
+
+    monkeypatch.setattr(HistoryFile, "_parsed", staticmethod(counted))
+    for _ in range(5):
+        assert file.past("a") == History((LOAD,))
+    assert len(parsed) == 1
+    monkeypatch.undo()
+    HistoryFile(path).record("a", LOAD)
+    assert file.past("a") == History((LOAD, LOAD))
+
+
 def test_what_was_loaded_longest_ago_is_forgotten_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEPT_KEYS > 100
     monkeypatch.setattr(history_file, "KEPT_KEYS", 3)

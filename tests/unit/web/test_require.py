@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 from tests.unit.web.callers import Reader, asking
 
 from glowplug.errors import NotFound
-from glowplug.readiness import Board, Component, Gates
+from glowplug.readiness import Board, Component, Gates, Status, Transition
 from glowplug.web.require import NotReadyAnswer, Requirement
 
 
@@ -273,3 +273,20 @@ async def test_each_board_is_remembered_by_itself(board: Board, tts: Component) 
     tts.ready()
     guarded = app(Requirement(feed_of, ["tts"]))
     assert [(await post(guarded)).status_code for _ in range(4)] == [200, 425, 200, 425]
+
+
+def test_the_guard_closes_before_the_failure_is_logged() -> None:
+    """Logging may wait for a disk or a pipe, and the model is gone already."""
+    answers: list[int] = []
+
+    def log(transition: Transition) -> None:
+        if transition.new == Status.ERROR:
+            answers.append(client.post("/speak").status_code)
+
+    board = Board(on_transition=log)
+    tts = board.add("tts")
+    client = TestClient(app(needs(board, "tts")))
+    tts.ready()
+    assert client.post("/speak").status_code == 200
+    tts.fail("gone")
+    assert answers == [503]
