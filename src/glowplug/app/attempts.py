@@ -18,6 +18,7 @@ from glowplug.app.trouble import Trouble
 from glowplug.errors import Canceled, DeadlineExceeded, Draining, Interrupted, TaskFailed
 from glowplug.lifecycle import cancel
 from glowplug.process.faults import load_message
+from glowplug.readiness.component_snapshot import ErrorClass
 from glowplug.runtime.backoff import Backoff
 
 GRACE_SECONDS = 5.0
@@ -26,6 +27,7 @@ NOTE_SECONDS = 1.0
 """How long the end waits until it is written down how long the load took."""
 TICK_SECONDS = 1.0
 """A new stage may bring the deadline nearer, so it is looked at this often."""
+_CANCELED_ITSELF = Trouble("the load canceled its own task", ErrorClass.PERMANENT)
 RETRY = Backoff(base_seconds=8.0, cap_seconds=60.0)
 _log = logging.getLogger("glowplug")
 
@@ -171,7 +173,10 @@ class Attempts(Life):
         finally:
             await cancel(watch)
             await ended(work)
-        return None if work.cancelled() else work.result()
+        if not work.cancelled():
+            return work.result()
+        # Past its deadline the component has failed already. Else nobody but the load's own code can have done it.
+        return None if self.component.status.is_failed else _CANCELED_ITSELF
 
     async def _watch(self, attempt: Attempt, work: asyncio.Task[Trouble | None]) -> None:
         clock = self.place.whole.clock

@@ -196,17 +196,17 @@ class _Sink:
     async def values(self) -> AsyncGenerator[Any, None]:
         """Yield the values of a stream until its call is over."""
         assert self._queue is not None
-        over = asyncio.create_task(self.done.wait())
+        over, value = asyncio.create_task(self.done.wait()), None
         try:
             while not (self.done.is_set() and self._queue.empty()):
                 value = asyncio.create_task(self._queue.get())
                 await asyncio.wait({value, over}, return_when=asyncio.FIRST_COMPLETED)
                 if value.done():
                     yield value.result()
-                else:
-                    value.cancel()
         finally:
             over.cancel()
+            if value is not None:
+                value.cancel()
 
 
 def _with_paths(output: Any, paths: Mapping[str, Path]) -> Any:

@@ -32,7 +32,8 @@ class Signals:
         self._loop = asyncio.get_running_loop()
         for number in SIGNALS:
             former = signal.getsignal(number)
-            if callable(former) and former is not signal.default_int_handler:
+            # Ours may be there still, from a former life that others had put themselves before.
+            if callable(former) and former not in (signal.default_int_handler, self._hear):
                 self._former[number] = former
                 signal.signal(number, self._hear)
 

@@ -93,7 +93,8 @@ class Webhook(Startable):
 
     def send(self, event: Mapping[str, Any]) -> None:
         """Put an event with a `type` in the queue and return at once; the oldest gives way when too many wait."""
-        body = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+        # An error may quote the name of a broken file, which UTF-8 cannot hold.
+        body = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
         message = _Message(new_id(), str(event["type"]), body, self._clock.monotonic())
         if self._disabled:
             self._drop(message, "disabled")

@@ -74,6 +74,20 @@ async def test_a_coroutine_that_raises_does_not_end_the_loop(ready: Readiness, e
         await until_status(ready, "chat", Status.ERROR)
 
 
+async def test_a_coroutine_that_cancels_its_own_task_does_not_load_for_ever(ready: Readiness) -> None:
+    async def load() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(SECONDS)
+
+    ready.add("tts", load)
+    async with ready:
+        seen = await until_status(ready, "tts", Status.ERROR)
+        assert seen.failure is not None
+        assert seen.failure.error == "the load canceled its own task"
+
+
 async def test_the_developer_finds_the_traceback_in_the_log(ready: Readiness, caplog: pytest.LogCaptureFixture) -> None:
     ready.add("tts", Faulty(ValueError("no such voice")))
     with caplog.at_level(logging.ERROR, "glowplug"):

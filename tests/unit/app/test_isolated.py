@@ -17,10 +17,11 @@ from tests.unit.app.models import Painter
 from tests.unit.app.rig import SECONDS, until, until_ready, until_status
 
 from glowplug.app import Readiness
-from glowplug.app.handle import KEPT_CALLS, Shelf
+from glowplug.app.handle import KEPT_CALLS, Shelf, _Sink
 from glowplug.app.isolated import Isolated
 from glowplug.app.options import ComponentOptions
 from glowplug.errors import Conflict, Draining, InvalidInput, ModelCrashed, NotReady, TaskFailed, UnknownTask
+from glowplug.lifecycle import cancel
 from glowplug.readiness import Status
 
 
@@ -53,6 +54,20 @@ async def test_a_task_that_streams_gives_its_values_as_they_come(painter: Readin
     assert await painter["painter"].run("count", to=3) == [0, 1, 2]
     assert await painter["painter"].run("count", to=0) == []
     assert [value async for value in painter["painter"].stream("count", to=4)] == [0, 1, 2, 3]
+
+
+async def test_who_is_canceled_while_it_waits_for_a_value_leaves_nothing_behind() -> None:
+    async def read() -> None:
+        async for _ in _Sink(asyncio.Queue(maxsize=1)).values():
+            raise AssertionError("there is no value")
+
+    before = asyncio.all_tasks()
+    reader = asyncio.create_task(read())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await cancel(reader)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
 
 
 async def test_leaving_a_stream_early_stops_the_task(painter: Readiness) -> None:

@@ -75,6 +75,19 @@ async def test_they_may_end_in_any_order(handler: list[int]) -> None:
     assert signal.getsignal(signal.SIGTERM) == server or handler
 
 
+async def test_who_lives_again_after_another_ended_last_hears_a_signal_once(handler: list[int]) -> None:
+    one, other = Readiness(), Readiness()
+    await one.start()
+    await other.start()
+    await one.stop()
+    await other.stop()
+    async with one:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(0)
+        assert one.board.state is State.DRAINING
+    assert handler == [signal.SIGTERM]
+
+
 async def test_where_nobody_handles_a_signal_nothing_is_changed() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:

@@ -47,6 +47,13 @@ def numbers(bodies: list[Any]) -> list[int]:
     return [body["data"]["number"] for body in bodies]
 
 
+async def test_what_utf_8_cannot_hold_is_sent_as_a_question_mark() -> None:
+    async with asyncio.timeout(BOUND), receiver() as it, Webhook(it.url) as webhook:
+        webhook.send({"type": "readiness.changed", "error": "no file named caf\udce9"})
+        await webhook.delivered()
+        assert json.loads(it.asked[0][1])["error"] == "no file named caf?"
+
+
 async def test_an_event_arrives_signed_as_json(told: Told) -> None:
     async with asyncio.timeout(BOUND), receiver() as it, Webhook(it.url + "/hook?x=1", SECRET) as webhook:
         webhook.send(event())
