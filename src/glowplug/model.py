@@ -12,15 +12,15 @@ import mimetypes
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from glowplug.artifact import Artifact
 from glowplug.errors import InvalidInput, SettingsError
 from glowplug.job import Budget
+from glowplug.load_context import LoadContext
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -163,24 +163,6 @@ class Model:
 def _record(model: str, method: str, function: Callable[..., Any], options: TaskOptions) -> TaskSpec:
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     return TaskSpec(f"{model}.{method}", method, summary, options, inspect.isgeneratorfunction(function))
-
-
-@dataclass
-class LoadContext:
-    """Handed to `load` and `warm_up`. As built here it only remembers; the model's process reports from it."""
-
-    weights: Mapping[str, Path] = field(default_factory=dict)
-    device: str = "cpu"
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Name the part of the load that the block is; shown to people and timed."""
-        self.progress(0, None, stage=name)
-        yield
-
-    def progress(self, done: float, total: float | None, *, unit: str = "", stage: str | None = None) -> None:
-        """Report `done` of `total` within the current stage (or `stage`)."""
 
 
 @dataclass(frozen=True, slots=True)

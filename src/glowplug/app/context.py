@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from glowplug.errors import Stop
-from glowplug.model import LoadContext
+from glowplug.load_context import LoadContext
 from glowplug.readiness.component import Component
 
 

@@ -13,7 +13,8 @@ from glowplug.app.loader import Life, Loader, Place
 from glowplug.app.performing import Function
 
 if TYPE_CHECKING:
-    from glowplug.model import LoadContext, Model
+    from glowplug.load_context import LoadContext
+    from glowplug.model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from glowplug.app.inspection import holders, required_by
 from glowplug.app.options import ReadinessOptions
+from glowplug.app.ordering import step_back
 from glowplug.errors import NotReady, SettingsError
 from glowplug.readiness.board import Board
 from glowplug.readiness.state import State
@@ -101,6 +102,7 @@ def adopt(app: Any, guest: Guest) -> None:
     Raises:
         SettingsError: a route requires what does not exist.
     """
+    step_back(app)
     for holder in holders(app):
         if hasattr(holder, "exception_handlers"):
             _answer_not_ready(holder)

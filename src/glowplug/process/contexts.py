@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from glowplug.artifact import Artifact
 from glowplug.errors import BugError, Canceled, Interrupted, Stop
-from glowplug.model import LoadContext, Resumed, RunContext, checked_file_name, guess_media_type
+from glowplug.load_context import LoadContext
+from glowplug.model import Resumed, RunContext, checked_file_name, guess_media_type
 from glowplug.process.faults import cleaned
 from glowplug.process.protocol import (
     WINDOW,

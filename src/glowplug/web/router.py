@@ -25,7 +25,7 @@ def readiness_router(parts: ReadinessParts, prefix: str = "", lifespan: Lifespan
 
     An application that includes it runs `lifespan` around its own.
     """
-    router = _QuickRouter(tags=["readiness"], lifespan=lifespan)
+    router = ReadinessRouter(tags=["readiness"], lifespan=lifespan)
     table = operations(parts, prefix)
     for one in table.http:
         _add(router, one)
@@ -51,7 +51,7 @@ def _add(router: APIRouter, one: Operation) -> None:
         router.add_route(one.where, one.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-class _QuickRouter(APIRouter):
+class ReadinessRouter(APIRouter):
     """A router that says at a glance that a request is not for it."""
 
     _seen: int = 0

@@ -14,7 +14,8 @@ from tests.unit.client.play import Play
 
 from glowplug import doctor, housekeeping
 from glowplug.data_folder import DataFolder, GatewayLock
-from glowplug.model import LoadContext, RunContext
+from glowplug.load_context import LoadContext
+from glowplug.model import RunContext
 from glowplug.settings import Settings
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glowplug.errors import Stop
-from glowplug.model import LoadContext, Resumed, RunContext
+from glowplug.load_context import LoadContext
+from glowplug.model import Resumed, RunContext
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from glowplug.errors import BugError, SettingsError
-from glowplug.model import File, Image, LoadContext, Model, RunContext, task
+from glowplug.load_context import LoadContext
+from glowplug.model import File, Image, Model, RunContext, task
 from glowplug.workloads.digits.prompt import digits_in
 from glowplug.workloads.digits.values import Converted, Drawing, Reading, Sampling, Trained
 from glowplug.workloads.extras import Deferred

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import MaxLen, MinLen
 
 from glowplug.errors import SettingsError
-from glowplug.model import Batch, LoadContext, Model, RunContext, task
+from glowplug.load_context import LoadContext
+from glowplug.model import Batch, Model, RunContext, task
 from glowplug.workloads.embeddings.source import PACKAGE_SOURCE, folder_of
 from glowplug.workloads.embeddings.values import Embedding
 from glowplug.workloads.extras import Deferred

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glowplug.model import LoadContext
+from glowplug.load_context import LoadContext
 from glowplug.workloads.digits.model import Digits
 
 

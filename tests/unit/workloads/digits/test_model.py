@@ -12,7 +12,8 @@ import pytest
 from tests.unit.workloads.contexts import RememberingLoad
 
 from glowplug.errors import InvalidInput, MissingExtra, SettingsError
-from glowplug.model import LoadContext, RunContext
+from glowplug.load_context import LoadContext
+from glowplug.model import RunContext
 from glowplug.process.files import Files
 from glowplug.process.schema import TaskSchema, task_schemas
 from glowplug.workloads.digits.model import Digits

@@ -12,7 +12,8 @@ from tests.unit.workloads.embeddings.by_hand import hidden_of
 from tests.unit.workloads.embeddings.folders import POSITIONS, WIDTH, WORDS, bert, exported, pooling, small_files
 
 from glowplug.errors import Canceled, SettingsError
-from glowplug.model import Batch, LoadContext, RunContext
+from glowplug.load_context import LoadContext
+from glowplug.model import Batch, RunContext
 from glowplug.workloads.embeddings.model import Embeddings
 from glowplug.workloads.embeddings.values import Embedding
 

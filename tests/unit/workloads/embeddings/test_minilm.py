@@ -7,7 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from glowplug.model import Batch, LoadContext, RunContext
+from glowplug.load_context import LoadContext
+from glowplug.model import Batch, RunContext
 from glowplug.process.schema import task_schemas
 from glowplug.workloads.embeddings.model import Embeddings
 
