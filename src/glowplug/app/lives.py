@@ -69,14 +69,16 @@ class Lives(Startable):
             NotFound: there is no component of that name.
             Conflict: there is nothing to load again.
         """
-        chosen = names or [one.name for one in self.board.components]
-        lives = {name: self._lives.get(self.board.component(name).name) for name in dict.fromkeys(chosen)}
-        failed = {name: life for name, life in lives.items() if life is not None and life.can_retry}
-        if not failed or (names and len(failed) < len(lives)):
-            sound = [f"{name} is {self.board.component(name).status}" for name in lives if name not in failed]
+        chosen = list(dict.fromkeys(names or [one.name for one in self.board.components]))
+        failed = [name for name in chosen if self._can_retry(name)]
+        if not failed or (names and len(failed) < len(chosen)):
+            sound = [f"{name} is {self.board.component(name).status}" for name in chosen if name not in failed]
             raise Conflict(f"there is nothing to retry: {', '.join(sound) or 'no component'}")
-        for life in failed.values():
-            await life.retry()
+        for name in failed:
+            if (life := self._begun(name)) is not None:
+                await life.retry()
+            else:
+                await self._begin_each([name])
         return tuple(failed)
 
     async def warm_up(self) -> list[WarmUp]:
@@ -107,6 +109,9 @@ class Lives(Startable):
 
     async def _begin_late(self, names: Sequence[str]) -> None:
         await asyncio.sleep(self.head_start_seconds)
+        await self._begin_each(names)
+
+    async def _begin_each(self, names: Sequence[str]) -> None:
         for name in names:
             try:
                 await self._begin(name)
@@ -114,6 +119,15 @@ class Lives(Startable):
                 return
             except Exception as error:  # noqa: BLE001 - nobody waits for it, so the component has to say it
                 self.board.component(name).fail(f"the load could not begin: {type(error).__name__}: {error}")
+
+    def _begun(self, name: str) -> Life | None:
+        life = self._lives.get(name)
+        return life if life is not None and life.started else None
+
+    def _can_retry(self, name: str) -> bool:
+        component, life = self.board.component(name), self._begun(name)
+        # What could not even begin, for want of a folder to write to perhaps, may begin now.
+        return life.can_retry if life is not None else self.started and component.status is Status.ERROR
 
     async def _begin(self, name: str) -> None:
         place = Place(self.board.component(name), self._said[name], self._options, self._storage)

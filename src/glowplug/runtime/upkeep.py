@@ -74,7 +74,11 @@ class Upkeep:
 
 
 async def _warm(host: Host) -> Warmed:
+    limit = host.component.spec.deadlines.warm_up_seconds
     try:
-        return Warmed(host.component.name, await host.warm_up())
+        async with asyncio.timeout(limit):
+            return Warmed(host.component.name, await host.warm_up())
+    except TimeoutError:
+        return Warmed(host.component.name, None, f"the warm-up takes longer than {limit:g} s")
     except GlowplugError as error:
         return Warmed(host.component.name, None, error.message)

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.app.rig import SECONDS, Gate, until, until_ready, until_status
 
 from glowplug import LoadContext, Unavailable
-from glowplug.app import Readiness
+from glowplug.app import InProcess, Life, Loader, Place, Readiness
 from glowplug.clock import ManualClock
 from glowplug.errors import Canceled, Conflict, LoadFailed, NotFound, NotReady
 from glowplug.readiness import ErrorClass, State, Status
@@ -380,6 +380,34 @@ async def test_there_is_nothing_to_retry_where_nothing_failed(ready: Readiness, 
         await until_ready(ready)
         with pytest.raises(Conflict, match="nothing to retry: tts is ready"):
             await ask(ready)
+
+
+class Stillborn(Loader):
+    """Cannot begin the first time, and is as any other then."""
+
+    begins_at_once = False
+
+    def __init__(self) -> None:
+        self.failures = 1
+
+    def life(self, place: Place) -> Life:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise OSError("no space left")
+        return InProcess(lambda: "loaded").life(place)
+
+
+async def test_a_load_that_could_not_begin_can_be_retried_and_keeps_no_other_from_it(ready: Readiness) -> None:
+    async with ready:
+        ready.add("tts", Stillborn())
+        ready.add("chat", Faulty(ValueError("no")))
+        seen = await until_status(ready, "tts", Status.ERROR)
+        assert seen.failure is not None
+        assert seen.failure.error == "the load could not begin: OSError: no space left"
+        await until_status(ready, "chat", Status.ERROR)
+        assert await ready.retry("tts", "chat") == ("tts", "chat")
+        await until_ready(ready)
+        assert ready["tts"] == "loaded"
 
 
 async def test_an_unknown_component_cannot_be_retried(ready: Readiness) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,30 @@ async def test_two_who_ask_at_once_share_a_warm_up(tmp_path: Path) -> None:
         kept = upkeep(rig)
         first, second = await asyncio.gather(kept.warm_up(), kept.warm_up())
         assert first == second
+
+
+async def test_who_asks_does_not_wait_for_ever_for_a_warm_up_that_hangs(tmp_path: Path) -> None:
+    source = tmp_path / "frozen.py"
+    source.write_text(
+        "import time\n"
+        "from glowplug import Model, task\n\n\n"
+        "class Frozen(Model):\n"
+        "    warmed = False\n\n"
+        "    def load(self, ctx):\n"
+        "        pass\n\n"
+        "    def warm_up(self, ctx):\n"
+        "        if self.warmed:\n"
+        "            time.sleep(3600)\n"
+        "        self.warmed = True\n\n"
+        "    @task\n"
+        "    def say(self, ctx) -> str:\n"
+        "        return ''\n"
+    )
+    async with asyncio.timeout(SECONDS), hosted(tmp_path / "run", "frozen", target=str(source)) as rig:
+        spec = rig.component.spec
+        rig.component.spec = replace(spec, deadlines=replace(spec.deadlines, warm_up_seconds=0.1))
+        (warmed,) = await upkeep(rig).warm_up()
+        assert warmed == Warmed("frozen", None, "the warm-up takes longer than 0.1 s")
 
 
 async def test_with_nothing_ready_there_is_nothing_to_warm_up(tmp_path: Path) -> None:
