@@ -60,6 +60,8 @@ EVENTS: dict[str, EventSpec] = dict(
             "a component became ready; the total is load and warm-up, None where nothing was measured",
         ),
         _spec("component.phase", "debug", "component phase seconds", "what one stage of a finished load took in all"),
+        _spec("app.empty", "warning", "advice", "an application waits for components and has none"),
+        _spec("app.standstill", "warning", "component seconds advice", "a load kept a server from answering anybody"),
         _spec("app.copies", "warning", "server copies meaning", "a server runs the application more than once"),
         _spec("model.spawned", "info", "model pid attempt", "a model's process was started"),
         _spec("model.exited", "warning", "model pid exit", "a model's process ended unasked"),

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from glowplug.boot import Doorman, Message, Receive, Scope, Send, bind
+from glowplug.clock import ManualClock
 from glowplug.errors import SettingsError
+from glowplug.readiness import Board
 
 
 class Caller:
@@ -66,7 +68,28 @@ class TestBeforeTheDoorOpens:
         assert json.loads(caller.body) == {"status": "alive"}
         assert caller.headers["content-length"] == str(len(caller.body))
 
-    @pytest.mark.parametrize("path", ["/", "/readyz", "/ready", "/v1/jobs", "/livez/", "/api/ready", ""])
+    async def test_what_answers_200_always_does_so_already_as_an_empty_board_would(self) -> None:
+        empty = Board(ManualClock()).snapshot()
+        for path, body in (
+            ("/api/ready", empty.api_ready()),
+            ("/health", empty.health()),
+            ("/api/health", empty.health()),
+        ):
+            caller = await ask(Doorman(), path)
+            assert caller.status == 200
+            told = json.loads(caller.body)
+            changing = {"message", "taken_at", "retry_after"}
+            assert {name: told.get(name) for name in body if name not in changing} == {
+                name: value for name, value in body.items() if name not in changing
+            }
+
+    async def test_while_it_leaves_it_says_so(self) -> None:
+        doorman = Doorman()
+        doorman.shut()
+        assert json.loads((await ask(doorman, "/api/ready")).body)["state"] == "DRAINING"
+        assert json.loads((await ask(doorman, "/health")).body)["status"] == "draining"
+
+    @pytest.mark.parametrize("path", ["/", "/readyz", "/ready", "/v1/jobs", "/livez/", "/api/ready/stream", ""])
     @pytest.mark.parametrize("method", ["GET", "POST"])
     async def test_everything_else_is_not_ready_and_says_when_to_ask_again(self, path: str, method: str) -> None:
         caller = await ask(Doorman(), path, method=method)

@@ -15,7 +15,8 @@ from glowplug.app.context import Attempted
 from glowplug.app.loader import Life, Place
 from glowplug.app.performing import Function, Raised, in_daemon_thread
 from glowplug.app.trouble import Trouble
-from glowplug.errors import Canceled, DeadlineExceeded, Draining, Interrupted, TaskFailed
+from glowplug.errors import Canceled, DeadlineExceeded, Draining, Interrupted, NotReady, TaskFailed
+from glowplug.events import emit
 from glowplug.lifecycle import cancel
 from glowplug.process.faults import load_message
 from glowplug.readiness.component_snapshot import ErrorClass
@@ -28,6 +29,10 @@ NOTE_SECONDS = 1.0
 TICK_SECONDS = 1.0
 """A new stage may bring the deadline nearer, so it is looked at this often."""
 _CANCELED_ITSELF = Trouble("the load canceled its own task", ErrorClass.PERMANENT)
+STANDSTILL_SECONDS = 1.0
+"""A server that answers nobody for this long is no server, and the developer should hear of it."""
+_WRITE_DEF = "if its load blocks, write `def` instead of `async def`: it then runs in a thread"
+_ISOLATE = "if its load holds the interpreter's lock, make it a Model and give it isolate=True: a process of its own"
 RETRY = Backoff(base_seconds=8.0, cap_seconds=60.0)
 _log = logging.getLogger("glowplug")
 
@@ -45,9 +50,19 @@ class Work:
 class Attempt:
     """One attempt; `breakable` while it can be ended from outside, which a thread cannot."""
 
+    name: str
     number: int
     context: Attempted
     breakable: bool = False
+    told: bool = False
+
+    def stood_still(self, seconds: float, function: Function) -> None:
+        """Hear for how long the server answered nobody while `function` ran, and say so once if it was long."""
+        if seconds <= STANDSTILL_SECONDS or self.told:
+            return
+        self.told = True
+        advice = _WRITE_DEF if function.on_loop else _ISOLATE
+        emit("app.standstill", component=self.name, seconds=round(seconds, 1), advice=advice)
 
     @contextmanager
     def within_reach(self, on_loop: bool = True) -> Iterator[None]:
@@ -88,6 +103,7 @@ class Attempts(Life):
         """Warm up again, one at a time.
 
         Raises:
+            NotReady: it is being loaded again.
             TaskFailed: the warm-up raised.
             DeadlineExceeded: it takes longer than it may.
         """
@@ -96,6 +112,9 @@ class Attempts(Life):
             return None
         limit = self.component.spec.deadlines.warm_up_seconds
         async with self._warming:
+            # Another warm-up, and a retry, may have been before this one's turn.
+            if not self.component.status.can_serve:
+                raise NotReady(f"{self.place.name} is not ready any more")
             began = clock.monotonic()
             try:
                 async with asyncio.timeout(limit):
@@ -135,7 +154,7 @@ class Attempts(Life):
         self._context.abandon(Canceled(f"{self.place.name}: a newer attempt has begun"))
         self._context = Attempted(device=options.device or "cpu", options=dict(options.options))
         self._context.attach(self.component, number)
-        return Attempt(number, self._context)
+        return Attempt(self.place.name, number, self._context)
 
     async def _live(self, attempt: Attempt, earlier: asyncio.Task[None] | None) -> None:
         await ended(earlier)
@@ -181,7 +200,9 @@ class Attempts(Life):
     async def _watch(self, attempt: Attempt, work: asyncio.Task[Trouble | None]) -> None:
         clock = self.place.whole.clock
         while (moment := self.component.deadline()) is not None:
-            await clock.sleep(max(0.0, min(TICK_SECONDS, moment - clock.monotonic())))
+            wakes = max(clock.monotonic(), min(clock.monotonic() + TICK_SECONDS, moment))
+            await clock.sleep(wakes - clock.monotonic())
+            attempt.stood_still(clock.monotonic() - wakes, self._work.load)
             if self.component.expire() is not None:
                 if attempt.breakable:
                     work.cancel()
@@ -206,12 +227,12 @@ class Attempts(Life):
             with attempt.within_reach():
                 context.weights = await self._weights(attempt)
         with attempt.within_reach(self._work.load.on_loop):
-            value = await self._work.load.perform(context, thread=f"load {name}")
+            value = await _performed(attempt, self._work.load, context, thread=f"load {name}")
         warm_up = self._work.warm_up
         if warm_up is not None and self.place.whole.auto_warmup:
             self.component.warming(attempt=attempt.number)
             with attempt.within_reach(warm_up.on_loop):
-                await warm_up.perform(value, context, thread=f"warm up {name}")
+                await _performed(attempt, warm_up, value, context, thread=f"warm up {name}")
         return value
 
     async def _weights(self, attempt: Attempt) -> dict[str, Any]:
@@ -220,6 +241,12 @@ class Attempts(Life):
             self.component.advance(done=done, total=total, unit="bytes", attempt=attempt.number)
 
         return await self.place.storage.fetch(self.place.options.weights, progress)
+
+
+async def _performed(attempt: Attempt, function: Function, *arguments: Any, thread: str) -> Any:
+    return await function.perform(
+        *arguments, thread=thread, on_step=lambda seconds: attempt.stood_still(seconds, function)
+    )
 
 
 async def ended(task: asyncio.Task[Any] | None) -> None:

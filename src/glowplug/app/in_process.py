@@ -27,6 +27,11 @@ class InProcess(Loader):
     def __post_init__(self) -> None:
         Function.of(self.load, "component: load")
 
+    @property
+    def origin(self) -> str:
+        """Return the file and the name of the function."""
+        return Function.of(self.load, "component: load").written_at
+
     def life(self, place: Place) -> Life:
         """Return the life of what the function brings."""
         from glowplug.app.attempts import Attempts, Work
@@ -42,6 +47,11 @@ class ModelInProcess(Loader):
 
     model: type[Model]
     begins_at_once: ClassVar[bool] = False
+
+    @property
+    def origin(self) -> str:
+        """Return the module and the name of the class."""
+        return f"{self.model.__module__}.{self.model.__qualname__}"
 
     def life(self, place: Place) -> Life:
         """Return the life of an instance of the model."""

@@ -49,6 +49,11 @@ class Isolated(Loader):
             )
         return _found(model, where)
 
+    @property
+    def origin(self) -> str:
+        """Return where the model is found."""
+        return f"{self.root or ''}{self.target}"
+
     def life(self, place: Place) -> Life:
         """Return the life of the process."""
         return IsolatedLife(self, place)

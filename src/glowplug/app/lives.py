@@ -8,11 +8,14 @@ from typing import Any
 
 from glowplug.app.loader import Life, Loader, Place
 from glowplug.app.options import ComponentOptions, ReadinessOptions
+from glowplug.app.past import OwnPast
 from glowplug.app.storage import Storage
 from glowplug.errors import Conflict, Draining, GlowplugError, LoadFailed, NotFound, NotReady, Unavailable
+from glowplug.events import emit
 from glowplug.lifecycle import Startable, cancel
 from glowplug.readiness.board import Board
 from glowplug.readiness.component import Component
+from glowplug.readiness.history import history_key
 from glowplug.readiness.history_file import HistoryFile
 from glowplug.readiness.state import Status
 from glowplug.telemetry.transitions import BoardEvents
@@ -28,13 +31,15 @@ class Lives(Startable):
         self._said: dict[str, ComponentOptions] = {}
         self._options = options
         self._storage = Storage(options)
-        histories = HistoryFile(self._storage.cache / "history" / "loads.json")
-        self.board = Board(options.clock, histories, on_transition=BoardEvents())
+        self._past = OwnPast(HistoryFile(self._storage.cache / "history" / "loads.json"))
+        self.board = Board(options.clock, self._past, on_transition=BoardEvents())
         self._lives: dict[str, Life] = {}
         self._beginnings: set[asyncio.Task[None]] = set()
 
     def add(self, name: str, loader: Loader, options: ComponentOptions) -> None:
         """Put a component with its loader on the board. Raises `Conflict` when the name is taken."""
+        if options.model is None:
+            self._past.tell_apart(history_key(name, options.device or ""), loader.origin)
         self.board.add(
             name,
             required=options.required,
@@ -56,6 +61,8 @@ class Lives(Startable):
         """Return what was loaded. Raises `NotReady` until it is ready, and `NotFound`."""
         component, life = self.board.component(name), self._lives.get(name)
         status = component.status
+        if not self._lives and status is Status.PENDING:
+            raise NotReady(f"{name} is not loaded: its application has not begun; use it inside a route or a function")
         # What drains finishes the requests that it let in.
         serves = status.can_serve or (status is Status.DRAINING and component.was_ready)
         if life is None or not serves:
@@ -90,6 +97,8 @@ class Lives(Startable):
         return [await _warmed(life) for life in loaded]
 
     async def _start(self) -> None:
+        if not self.loaders:
+            emit("app.empty", advice="add what it waits for with @ready.component(...)")
         waits = self.head_start_seconds > 0
         later = [name for name, loader in self.loaders.items() if waits and not loader.begins_at_once]
         if later:

@@ -64,6 +64,11 @@ class Loader(ABC):
 
     begins_at_once: ClassVar[bool] = True
 
+    @property
+    def origin(self) -> str:
+        """Return where the load is written: what it took is remembered for that, unless a model is named."""
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
     @abstractmethod
     def life(self, place: Place) -> Life:
         """Return the component's life at `place`, not yet started."""

@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -46,11 +47,49 @@ class Function:
             raise SettingsError(f"{where}: it yields, and nothing would run it; write `return` instead of `yield`")
         return cls(call, _taken(call, where, most), _gives_coroutine(call))
 
-    async def perform(self, *arguments: Any, thread: str) -> Any:
-        """Call it with as many of `arguments` as it takes; `thread` names its thread. Raises `Raised`."""
+    @property
+    def written_at(self) -> str:
+        """Return the file and the name of the function, the class where it is a callable of another kind."""
+        call = _innermost(self.call)
+        code = getattr(inspect.unwrap(call), "__code__", None)
+        name = getattr(call, "__qualname__", type(call).__qualname__)
+        return f"{code.co_filename if code else type(call).__module__}:{name}"
+
+    async def perform(self, *arguments: Any, thread: str, on_step: Callable[[float], None] | None = None) -> Any:
+        """Call it with as many of `arguments` as it takes; `thread` names its thread. Raises `Raised`.
+
+        `on_step` is told how many seconds each step of a coroutine kept the loop from everything else.
+        """
         given = partial(self.call, *arguments[: self.takes])
-        result = await on_loop(given()) if self.on_loop else await in_daemon_thread(given, thread)
+        if self.on_loop:
+            return await on_loop(given() if on_step is None else Stepped(given(), on_step))
+        result = await in_daemon_thread(given, thread)
         return await on_loop(result) if inspect.isawaitable(result) else result
+
+
+class Stepped(Awaitable[Any]):
+    """A coroutine whose steps are timed."""
+
+    def __init__(self, work: Awaitable[Any], on_step: Callable[[float], None]) -> None:
+        self._work = work
+        self._on_step = on_step
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps: Any = self._work.__await__()
+        go_on: Callable[[Any], Any] = steps.send
+        given: Any = None
+        while True:
+            began = time.monotonic()
+            try:
+                wanted = go_on(given)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self._on_step(time.monotonic() - began)
+            try:
+                given, go_on = (yield wanted), steps.send
+            except BaseException as error:  # noqa: BLE001 - a cancellation, most of all, is for the coroutine
+                given, go_on = error, steps.throw
 
 
 async def on_loop(work: Awaitable[Any]) -> Any:

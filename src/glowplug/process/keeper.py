@@ -31,6 +31,7 @@ from glowplug.process.protocol import (
     ToChild,
     ToHost,
     Warmed,
+    Warming,
 )
 from glowplug.process.slots import Slots
 from glowplug.process.spawn import can_bind_life, child_environment, spawn
@@ -86,6 +87,7 @@ class Keeper(Startable):
         self._supervisor: asyncio.Task[None] | None = None
         self._asked_again = asyncio.Event()
         self._wanted = spec.preload
+        self._warming: asyncio.Task[None] | None = None
 
     # What the host may do with the process.
 
@@ -192,6 +194,7 @@ class Keeper(Startable):
         try:
             return await life.ended()
         finally:
+            self._over()
             for duty in duties:
                 await cancel(duty)
 
@@ -278,10 +281,23 @@ class Keeper(Startable):
                 self._serve(life)
             case Broken():
                 life.broke(message)
+            case Warming():
+                self._warming = asyncio.create_task(self._end_overdue(life), name=f"warm-up of {self._component.name}")
             case Warmed():
+                self._over()
                 life.warmed(message)
             case _:
                 self._calls.hear(message)
+
+    async def _end_overdue(self, life: Life) -> None:
+        """End a process whose warm-up does not come back: it says ready, and every call would wait for it for ever."""
+        await self._clock.sleep(self._spec.warm_up_seconds)
+        life.kill(Death("Model warm-up timeout", ErrorClass.STALLED))
+
+    def _over(self) -> None:
+        if self._warming is not None:
+            self._warming.cancel()
+            self._warming = None
 
     def _moved(self, life: Life, message: Moved) -> None:
         self._component.stage(message.stage, attempt=life.attempt)

@@ -131,6 +131,10 @@ class Warmed(msgspec.Struct, frozen=True, array_like=True, tag=24):
     error: WireError | None
 
 
+class Warming(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """A warm-up begins that was asked for with `Warm`: calls wait for its end."""
+
+
 class WireError(msgspec.Struct, frozen=True, array_like=True):
     """An error of ours on its way to the host."""
 
@@ -209,7 +213,7 @@ class Yielded(msgspec.Struct, frozen=True, array_like=True, tag=31):
 
 ToChild = Begin | Load | Run | Stop | Confirmed | Credit | Warm | Unload
 Report = Progressed | Measured | Logged | Saved | Checkpointed | Yielded
-ToHost = Described | Moved | Serving | Broken | Warmed | Ended | Report
+ToHost = Described | Moved | Serving | Broken | Warming | Warmed | Ended | Report
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)
 to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

@@ -25,6 +25,7 @@ from glowplug.process.protocol import (
     ToHost,
     Warm,
     Warmed,
+    Warming,
     WireError,
 )
 from glowplug.process.results import encoded
@@ -109,6 +110,7 @@ class Workshop:
 
     def _warm_again(self) -> None:
         began, failed = time.monotonic(), None
+        self._wire.send(Warming())
         try:
             self._warm_up()
         except BaseException as error:  # noqa: BLE001 - the host asked and must get an answer

@@ -12,6 +12,8 @@ _SENTENCES: Mapping[str, str] = {
     "component.phase": "{component}: stage {phase} took {seconds} s",
     "component.failed": "{component} failed (attempt {attempt}, {error_class}): {error}",
     "component.lost": "{component} was lost: {error}",
+    "app.empty": "no component: this is never ready; {advice}",
+    "app.standstill": "nobody was answered for {seconds} s while {component} loads; {advice}",
     "webhook.failed": "webhook at {target} cannot be delivered, trying again: {error}",
     "webhook.restored": "webhook at {target} takes events again, after {seconds} s",
     "webhook.delivered": "webhook at {target} took {type}",

@@ -249,6 +249,20 @@ async def test_warming_up_needs_a_model_that_serves(tmp_path: Path) -> None:
             await rig.host.warm_up()
 
 
+async def test_a_model_that_hangs_in_a_warm_up_asked_for_is_not_called_ready_for_long(tmp_path: Path) -> None:
+    target = tmp_path / "stiff.py"
+    target.write_text(
+        "import time\nfrom glowplug import Model\nclass Stiff(Model):\n    warm = False\n"
+        "    def warm_up(self, ctx):\n        if self.warm: time.sleep(3600)\n        self.warm = True\n"
+    )
+    async with hosted(tmp_path, "echo", target=str(target), warm_up_seconds=0.5) as rig:
+        with pytest.raises(NotReady):
+            await rig.host.warm_up()
+        again = await rig.until_ready(attempt=2)
+        assert again.status is Status.READY
+        assert [told["reason"] for told in rig.told("model.killed")] == ["Model warm-up timeout"]
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_whoever_waits_for_a_warm_up_is_let_go_when_the_process_ends(tmp_path: Path, stopped: bool) -> None:
     async with hosted(tmp_path, "hang", slots=1, cancel_grace_seconds=0.1) as rig:
