@@ -131,6 +131,14 @@ async def test_each_component_has_its_tick_label_model_and_stage(script: ScriptS
     await says(page, "Ready to use: Chat")
 
 
+async def test_a_component_asked_for_that_is_not_there_is_named_in_words(script: ScriptSite, visit: Visit) -> None:
+    absent = tts(label="Dictation", status="unavailable", reason="not_installed", required=False, message=None)
+    script.say(loading(services={"stt": absent}))
+    page = await visit(script, CARD.replace("<glowplug-overlay", '<glowplug-overlay components="stt"'))
+    await says(page, "This did not start", "Not installed")
+    assert "not_installed" not in await panel(page).inner_text()
+
+
 async def test_only_the_components_asked_for_decide(script: ScriptSite, visit: Visit) -> None:
     script.say(loading(services={"chat": tts(label="Chat"), "tts": failed(label="Speech")}))
     page = await visit(script, CARD.replace("delay", 'components="chat" delay'))

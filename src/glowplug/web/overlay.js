@@ -161,7 +161,7 @@ function judge(body, names) {
     phase: !missing.length ? 'ready' : broken.length ? 'error' : every('warming') ? 'finalizing'
       : every('pending') ? 'connecting' : every('draining') ? 'draining' : 'loading',
     progress: rows.reduce((sum, row) => sum + (row.ready ? 100 : row.progress ?? 0), 0) / rows.length,
-    message: broken.map((row) => `${row.label}: ${row.error ?? row.reason}`).join('; '),
+    message: broken.filter((row) => row.error).map((row) => `${row.label}: ${row.error}`).join('; '),
   };
 }
 
