@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from glowplug.events import emit
 from glowplug.lifecycle import cancel
 from glowplug.process.faults import load_message
 from glowplug.readiness.component_snapshot import ErrorClass
+from glowplug.readiness.state import Status
 from glowplug.runtime.backoff import Backoff
 
 GRACE_SECONDS = 5.0
@@ -212,14 +213,19 @@ class Attempts(Life):
         try:
             self._value = await self._loaded(attempt)
         except Raised as raised:
-            return Trouble.of(raised.error, required=self.component.required)
+            return self._trouble(raised.error)
         except Exception as error:  # noqa: BLE001 - weights that cannot be had fail the load as the load itself does
-            return Trouble.of(error, required=self.component.required)
+            return self._trouble(error)
         # In a thread, because the history of loads is written: a slow disk must hold up nobody.
         noted = in_daemon_thread(partial(self.component.ready, attempt=attempt.number), f"note {self.place.name}")
         self._noting = asyncio.create_task(noted, name=f"note {self.place.name}")
         await asyncio.shield(self._noting)
         return None
+
+    def _trouble(self, error: BaseException) -> Trouble:
+        warming = self.component.status is Status.WARMING
+        trouble = Trouble.of(error, required=self.component.required)
+        return replace(trouble, message=f"warm-up failed: {trouble.message}") if warming else trouble
 
     async def _loaded(self, attempt: Attempt) -> Any:
         context, name = attempt.context, self.place.name

@@ -139,7 +139,7 @@ async def test_a_warm_up_that_fails_fails_the_component(ready: Readiness) -> Non
     async with ready:
         seen = await until_status(ready, "tts", Status.ERROR)
         assert seen.failure is not None
-        assert seen.failure.error == "ValueError: silence"
+        assert seen.failure.error == "warm-up failed: ValueError: silence"
         await ready.retry()
         await until_ready(ready)
 
