@@ -61,10 +61,10 @@ class Server:
         self._process = process
         self.port = port
 
-    def update(self, count: int = 1, every_seconds: float = 0.0, note_bytes: int = 0) -> None:
+    def update(self, count: int = 1, every_seconds: float = 0.0, ballast_bytes: int = 0) -> None:
         """Have the board updated."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{count} {every_seconds} {note_bytes}\n".encode())
+        self._process.stdin.write(f"{count} {every_seconds} {ballast_bytes}\n".encode())
         self._process.stdin.flush()
 
     @property

@@ -17,7 +17,7 @@ EACH_KIND = 50
 STALLED = 5
 WINDOW_BYTES = 4096
 UPDATES = 1_500
-NOTE_BYTES = 12_000
+BALLAST_BYTES = 12_000
 PADDING = b"...."
 
 
@@ -28,10 +28,10 @@ class Told(System):
         self.app(SERVER, stdin=subprocess.PIPE)
         until(lambda: self.answers("/livez"), "the app answers", log=self.log)
 
-    def update(self, count: int = 1, every_seconds: float = 0.0, note_bytes: int = 0) -> None:
+    def update(self, count: int = 1, every_seconds: float = 0.0, ballast_bytes: int = 0) -> None:
         entrance = self.programs[0].stdin
         assert entrance is not None
-        entrance.write(f"{count} {every_seconds} {note_bytes}\n".encode())
+        entrance.write(f"{count} {every_seconds} {ballast_bytes}\n".encode())
         entrance.flush()
 
     def end_load(self) -> None:
@@ -90,10 +90,10 @@ def test_readers_that_stop_hold_up_nobody_and_cost_no_memory(told: Told, crowd: 
     reading = begun(crowd, crowd.join(EACH_KIND - STALLED, EACH_KIND - STALLED))
     crowd.stall(stalled)
     before = told.memory_bytes()
-    told.update(UPDATES, 0.001, NOTE_BYTES)
+    told.update(UPDATES, 0.001, BALLAST_BYTES)
     told.update()
     level(crowd, reading)
-    assert told.memory_bytes() - before < UPDATES * NOTE_BYTES * len(stalled) / 2
+    assert told.memory_bytes() - before < UPDATES * BALLAST_BYTES * len(stalled) / 2
     assert crowd.gone == []
 
 
@@ -101,7 +101,7 @@ def test_a_reader_that_reads_again_gets_the_newest_and_not_all_that_it_missed(to
     stalled = begun(crowd, crowd.join(STALLED, STALLED, window_bytes=WINDOW_BYTES))
     reading = begun(crowd, crowd.join(1, 1))
     crowd.stall(stalled)
-    told.update(UPDATES, 0.001, NOTE_BYTES)
+    told.update(UPDATES, 0.001, BALLAST_BYTES)
     told.update()
     level(crowd, reading)
     crowd.resume(stalled)

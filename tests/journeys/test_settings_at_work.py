@@ -60,7 +60,7 @@ def test_a_backend_hears_of_a_ready_model_and_never_sees_the_gateway_s_own_token
         until(lambda: there.got, "the backend is told", log=plug.log)
         ((path, body, authorization),) = there.got
     assert path == "/api/internal/ai-service-ready"
-    assert (body["status"], body["model_name"]) == ("ready", "echo.py")
+    assert (body["status"], body["model_name"]) == ("ready", "echo")
     assert authorization is None
 
 
