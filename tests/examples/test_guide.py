@@ -178,10 +178,6 @@ async def test_a_model_in_its_own_process_is_called_by_its_handle(tmp_path: Path
         assert await defined["shout"]("hi") == "HI!"
 
 
-def test_there_is_a_place_for_the_figures_of_the_lock() -> None:
-    assert "<!-- figures: gil -->" in SECTIONS["A process of its own"]
-
-
 def test_a_prefix_moves_every_path_below_itself(tmp_path: Path) -> None:
     first = blocks("Prefix", "python")[0]
     defined: dict[str, Any] = {}
