@@ -21,8 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from glowplug.errors import Conflict
 from glowplug.readiness import Board
+from glowplug.readiness.warm_up import WarmUp
 from glowplug.web.overlay import overlay
-from glowplug.web.parts import ReadinessParts, WarmUp
+from glowplug.web.parts import ReadinessParts
 from glowplug.web.permission import local_only
 from glowplug.web.routes import readiness_routes
 

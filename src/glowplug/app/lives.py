@@ -18,8 +18,8 @@ from glowplug.readiness.component import Component
 from glowplug.readiness.history import history_key
 from glowplug.readiness.history_file import HistoryFile
 from glowplug.readiness.state import Status
+from glowplug.readiness.warm_up import WarmUp
 from glowplug.telemetry.transitions import BoardEvents
-from glowplug.web.parts import WarmUp
 
 
 class Lives(Startable):

@@ -18,8 +18,9 @@ from glowplug.app.ordering import step_back
 from glowplug.errors import NotReady, SettingsError
 from glowplug.readiness.board import Board
 from glowplug.readiness.state import State
+from glowplug.readiness.warm_up import WarmUp
 from glowplug.web.answers import problem
-from glowplug.web.parts import ReadinessParts, WarmUp
+from glowplug.web.parts import ReadinessParts
 from glowplug.web.permission import local_only
 from glowplug.web.require import NotReadyAnswer, Requirement
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from glowplug.model import Model
-    from glowplug.web.parts import WarmUp
+    from glowplug.readiness.warm_up import WarmUp
 
 Loadable = TypeVar("Loadable", bound=Callable[..., Any])
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from glowplug import __version__
 from glowplug.assembly.adapters import open_artifacts, open_broker, open_store
 from glowplug.assembly.alerts import alerts_of
-from glowplug.assembly.readiness import UpkeepActions
 from glowplug.clock import Clock
 from glowplug.gateway.app import build_app
 from glowplug.gateway.parts import GatewayParts, Probes, ReadinessRoutes
@@ -102,7 +101,7 @@ def readiness_of(settings: Settings, clock: Clock) -> Probes:
         parts = ReadinessParts(
             own=own,
             models=models,
-            actions=UpkeepActions(upkeep),
+            actions=upkeep,
             # Whoever comes as far as the routes has passed the gateway's own guard.
             permit=anyone(),
             early_status=settings.not_ready_status,

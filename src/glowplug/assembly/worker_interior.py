@@ -16,7 +16,6 @@ from starlette.routing import Route
 from glowplug.artifacts.http import HttpArtifacts
 from glowplug.assembly.alerts import alerts_of
 from glowplug.assembly.opening import InteriorParts
-from glowplug.assembly.readiness import UpkeepActions
 from glowplug.assembly.server import HttpServer
 from glowplug.boot import Application
 from glowplug.lifecycle import Startable, cancel
@@ -127,7 +126,7 @@ def own_routes(parts: InteriorParts, host: Host) -> Application:
     telemetry, settings = parts.telemetry, parts.settings
     readiness = ReadinessParts(
         own=parts.board,
-        actions=UpkeepActions(Upkeep([host], parts.board)),
+        actions=Upkeep([host], parts.board),
         permit=local_only(None if is_loopback(settings.worker.host) else parts.token),
         early_status=settings.not_ready_status,
         clock=parts.clock,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from glowplug.clock import Clock
 from glowplug.errors import Conflict, GlowplugError, NotFound
@@ -14,18 +13,10 @@ from glowplug.gateway.catalog import Catalog
 from glowplug.gateway.desk import Desk
 from glowplug.gateway.registry import Entry, Registry
 from glowplug.gateway.waits import first_of
+from glowplug.readiness.warm_up import WarmUp
 
 BEGIN_SECONDS = 2.0
 ANEW = "one that is started anew loads it again: glowplug worker TARGET"
-
-
-@dataclass(frozen=True, slots=True)
-class Warmed:
-    """What a warm-up of one model came to; over several workers `seconds` is the slowest, None if none did it."""
-
-    component: str
-    seconds: float | None
-    error: str | None = None
 
 
 class Upkeep:
@@ -60,7 +51,7 @@ class Upkeep:
         await first_of(self._left_behind(begun), self._clock.sleep(BEGIN_SECONDS))
         return retried
 
-    async def warm_up(self) -> tuple[Warmed, ...]:
+    async def warm_up(self) -> tuple[WarmUp, ...]:
         """Let every ready worker warm its models up again, all at the same time; return what each model took.
 
         Raises:
@@ -105,7 +96,7 @@ class Upkeep:
         found = self._registry.board.snapshot().find(name)
         return f"{name} is {found.status if found else 'not begun'}: there is nothing to retry"
 
-    async def _warm(self, entry: Entry) -> tuple[Warmed, ...]:
+    async def _warm(self, entry: Entry) -> tuple[WarmUp, ...]:
         worker, url = entry.record.instance_id, entry.record.url
         if url is None:
             return _all_failed(entry, f"{worker}: it has no address to be asked at")
@@ -116,25 +107,25 @@ class Upkeep:
         return tuple(_told(worker, name, timing) for name, timing in timings.items())
 
 
-def merged(answers: Iterable[Iterable[Warmed]]) -> tuple[Warmed, ...]:
+def merged(answers: Iterable[Iterable[WarmUp]]) -> tuple[WarmUp, ...]:
     """Join what several workers answered: by model the slowest, and every error."""
-    found: dict[str, list[Warmed]] = {}
+    found: dict[str, list[WarmUp]] = {}
     for answer in answers:
         for one in answer:
             found.setdefault(one.component, []).append(one)
     return tuple(_joined(name, found[name]) for name in sorted(found))
 
 
-def _joined(name: str, parts: Sequence[Warmed]) -> Warmed:
+def _joined(name: str, parts: Sequence[WarmUp]) -> WarmUp:
     seconds = [one.seconds for one in parts if one.seconds is not None]
     errors = [one.error for one in parts if one.error]
-    return Warmed(name, max(seconds, default=None), "; ".join(errors) or None)
+    return WarmUp(name, max(seconds, default=None), "; ".join(errors) or None)
 
 
-def _told(worker: str, name: str, timing: Timing) -> Warmed:
+def _told(worker: str, name: str, timing: Timing) -> WarmUp:
     spent = timing.warmup_time_ms
-    return Warmed(name, None if spent is None else spent / 1000, timing.error and f"{worker}: {timing.error}")
+    return WarmUp(name, None if spent is None else spent / 1000, timing.error and f"{worker}: {timing.error}")
 
 
-def _all_failed(entry: Entry, why: str) -> tuple[Warmed, ...]:
-    return tuple(Warmed(name, None, why) for name in sorted(entry.ready_models))
+def _all_failed(entry: Entry, why: str) -> tuple[WarmUp, ...]:
+    return tuple(WarmUp(name, None, why) for name in sorted(entry.ready_models))

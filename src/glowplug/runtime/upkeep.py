@@ -5,23 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from glowplug.errors import Conflict, GlowplugError, NotFound
 from glowplug.process.host import Host
 from glowplug.readiness.board import Board
 from glowplug.readiness.state import Status
+from glowplug.readiness.warm_up import WarmUp
 
 BEGIN_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Warmed:
-    """What a warm-up of one model came to."""
-
-    component: str
-    seconds: float | None
-    error: str | None = None
 
 
 class Upkeep:
@@ -54,7 +45,7 @@ class Upkeep:
             await asyncio.wait_for(self._begun(failed, attempts), BEGIN_SECONDS)
         return tuple(failed)
 
-    async def warm_up(self) -> tuple[Warmed, ...]:
+    async def warm_up(self) -> tuple[WarmUp, ...]:
         """Warm every ready model up again, between its calls; return what each took.
 
         Raises:
@@ -73,12 +64,12 @@ class Upkeep:
                     return
 
 
-async def _warm(host: Host) -> Warmed:
+async def _warm(host: Host) -> WarmUp:
     limit = host.component.spec.deadlines.warm_up_seconds
     try:
         async with asyncio.timeout(limit):
-            return Warmed(host.component.name, await host.warm_up())
+            return WarmUp(host.component.name, await host.warm_up())
     except TimeoutError:
-        return Warmed(host.component.name, None, f"the warm-up takes longer than {limit:g} s")
+        return WarmUp(host.component.name, None, f"the warm-up takes longer than {limit:g} s")
     except GlowplugError as error:
-        return Warmed(host.component.name, None, error.message)
+        return WarmUp(host.component.name, None, error.message)

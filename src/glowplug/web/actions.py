@@ -12,9 +12,10 @@ from starlette.responses import Response
 from glowplug.clock import Clock
 from glowplug.errors import Conflict, RateLimited
 from glowplug.readiness import Status
+from glowplug.readiness.warm_up import WarmUp
 from glowplug.readiness.wire import present
 from glowplug.web.answers import plain
-from glowplug.web.parts import Actions, ReadinessParts, WarmUp
+from glowplug.web.parts import Actions, ReadinessParts
 
 RETRY_SECONDS = 5.0
 EVERYTHING = ""

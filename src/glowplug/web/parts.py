@@ -10,19 +10,11 @@ from starlette.requests import HTTPConnection
 
 from glowplug.clock import Clock, SystemClock
 from glowplug.readiness import Feed
+from glowplug.readiness.warm_up import WarmUp
 from glowplug.web.permission import local_only
 
 TOO_EARLY = 425
 Permit = Callable[[HTTPConnection], None]
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUp:
-    """How one component's warm-up went: its seconds, or None and the error."""
-
-    component: str
-    seconds: float | None
-    error: str | None = None
 
 
 class Actions(Protocol):

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +18,6 @@ from tests.unit.runtime.rig import FakeHost
 from glowplug.artifacts.disk import DiskArtifacts
 from glowplug.assembly.interior import Interior
 from glowplug.assembly.opening import InteriorParts, make_telemetry
-from glowplug.assembly.readiness import UpkeepActions
 from glowplug.assembly.worker_interior import own_routes
 from glowplug.clock import SystemClock
 from glowplug.gateway.desk import Desk
@@ -27,7 +25,6 @@ from glowplug.link import Claim, Order, OrderKind, Register
 from glowplug.readiness import Board, Status
 from glowplug.runtime.direct import DirectApp, DirectParts
 from glowplug.settings import Settings
-from glowplug.web.parts import WarmUp
 
 LIMIT_SECONDS = 20
 OPEN = [
@@ -194,22 +191,3 @@ class TestTheWorker:
             with pytest.raises(WebSocketDisconnect) as closed:
                 socket.receive_json()
         assert closed.value.code == 1000
-
-
-async def test_what_upkeep_tells_is_what_the_routes_know() -> None:
-    class Kept:
-        def __init__(self) -> None:
-            self.asked: list[Any] = []
-
-        async def retry(self, names: Any) -> list[str]:
-            self.asked.append(tuple(names))
-            return ["a"]
-
-        async def warm_up(self) -> list[WarmUp]:
-            return [WarmUp("a", 1.5), WarmUp("b", None, "cold")]
-
-    kept = Kept()
-    actions = UpkeepActions(kept)
-    assert await actions.retry(["a", "b"]) == ["a"]
-    assert kept.asked == [("a", "b")]
-    assert await actions.warm_up() == [WarmUp("a", 1.5), WarmUp("b", None, "cold")]

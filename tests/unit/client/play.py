@@ -16,7 +16,6 @@ import uvicorn
 
 from glowplug.artifact import Artifact, job_prefix, parse_uri
 from glowplug.artifacts.disk import DiskArtifacts
-from glowplug.assembly.readiness import UpkeepActions
 from glowplug.boot import bind
 from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import SystemClock
@@ -180,8 +179,7 @@ class _Server(uvicorn.Server):
 
 
 def _readiness(own: Board, models: MergedBoard, upkeep: Upkeep) -> ReadinessRoutes:
-    actions = UpkeepActions(upkeep)
-    return ReadinessRoutes(readiness_routes(ReadinessParts(own=own, models=models, actions=actions, permit=anyone())))
+    return ReadinessRoutes(readiness_routes(ReadinessParts(own=own, models=models, actions=upkeep, permit=anyone())))
 
 
 @asynccontextmanager

@@ -18,8 +18,9 @@ from tests.unit.gateway.served import serving
 
 from glowplug.errors import Conflict, NotFound
 from glowplug.gateway.policy import Limits
-from glowplug.gateway.upkeep import BEGIN_SECONDS, Warmed, merged
+from glowplug.gateway.upkeep import BEGIN_SECONDS, merged
 from glowplug.readiness import Status
+from glowplug.readiness.warm_up import WarmUp
 from glowplug.store import WorkerRecord
 
 LIMIT_SECONDS = 20
@@ -175,7 +176,7 @@ class TestWarmingUp:
             await home.worker("w1").register(url=one)
             await home.worker("w2").register(url=two)
             await home.worker("w3").register(picture(Status.LOADING), url=three)
-            assert await home.gateway.upkeep.warm_up() == (Warmed("echo", 0.25),)
+            assert await home.gateway.upkeep.warm_up() == (WarmUp("echo", 0.25),)
         assert fast.asked == [("POST", f"Bearer {WORKER_TOKEN}", b"")]
         assert asleep.asked == []
 
@@ -191,7 +192,7 @@ class TestWarmingUp:
                 await asyncio.sleep(0.005)
             for worker in workers:
                 worker.gate.set()
-            assert await asked == (Warmed("echo", 0.002),)
+            assert await asked == (WarmUp("echo", 0.002),)
 
     async def test_a_worker_that_cannot_be_reached_is_an_error_beside_the_others_times(self, home: House) -> None:
         fine = WarmWorker(took(100))
@@ -219,7 +220,7 @@ class TestWarmingUp:
         sick = WarmWorker({"services": {"echo": {"error": "out of memory"}}})
         async with asyncio.timeout(LIMIT_SECONDS), serving(sick.app) as url:
             await home.worker().register(url=url)
-            assert await home.gateway.upkeep.warm_up() == (Warmed("echo", None, "w1: out of memory"),)
+            assert await home.gateway.upkeep.warm_up() == (WarmUp("echo", None, "w1: out of memory"),)
 
     async def test_one_that_takes_too_long_is_not_waited_for(self, tmp_path: Path) -> None:
         stuck = WarmWorker(took(1))
@@ -238,6 +239,6 @@ class TestWarmingUp:
 
 
 def test_answers_are_joined_by_model() -> None:
-    one = [Warmed("a", 1.0), Warmed("b", None, "w1: cold")]
-    two = [Warmed("b", 2.0), Warmed("a", 0.5), Warmed("c", None, "w2: gone")]
-    assert merged([one, two, []]) == (Warmed("a", 1.0), Warmed("b", 2.0, "w1: cold"), Warmed("c", None, "w2: gone"))
+    one = [WarmUp("a", 1.0), WarmUp("b", None, "w1: cold")]
+    two = [WarmUp("b", 2.0), WarmUp("a", 0.5), WarmUp("c", None, "w2: gone")]
+    assert merged([one, two, []]) == (WarmUp("a", 1.0), WarmUp("b", 2.0, "w1: cold"), WarmUp("c", None, "w2: gone"))

@@ -13,7 +13,8 @@ from tests.unit.runtime.rig import FakeHost
 
 from glowplug.errors import Conflict, NotFound
 from glowplug.readiness import Board, Status
-from glowplug.runtime.upkeep import Upkeep, Warmed
+from glowplug.readiness.warm_up import WarmUp
+from glowplug.runtime.upkeep import Upkeep
 
 
 def upkeep(*rigs: Rig) -> Upkeep:
@@ -120,7 +121,7 @@ async def test_who_asks_does_not_wait_for_ever_for_a_warm_up_that_hangs(tmp_path
         spec = rig.component.spec
         rig.component.spec = replace(spec, deadlines=replace(spec.deadlines, warm_up_seconds=0.1))
         (warmed,) = await upkeep(rig).warm_up()
-        assert warmed == Warmed("frozen", None, "the warm-up takes longer than 0.1 s")
+        assert warmed == WarmUp("frozen", None, "the warm-up takes longer than 0.1 s")
 
 
 async def test_with_nothing_ready_there_is_nothing_to_warm_up(tmp_path: Path) -> None:
@@ -150,6 +151,6 @@ async def test_a_warm_up_that_goes_wrong_is_told_beside_the_others(tmp_path: Pat
     ):
         warmed = await upkeep(fine, cold).warm_up()
         assert warmed[0].error is None
-        assert warmed[1] == Warmed("cold", None, warmed[1].error)
+        assert warmed[1] == WarmUp("cold", None, warmed[1].error)
         assert "too cold" in (warmed[1].error or "")
         assert cold.component.status is Status.READY

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message
 
 from glowplug.errors import Conflict
 from glowplug.readiness import Board, Status
-from glowplug.web.parts import WarmUp
+from glowplug.readiness.warm_up import WarmUp
 
 LOCAL = "http://127.0.0.1"
 BOUND_SECONDS = 20

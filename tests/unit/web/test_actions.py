@@ -14,8 +14,9 @@ from tests.unit.web.callers import BOUND_SECONDS, Loader, asking
 from glowplug.clock import ManualClock
 from glowplug.errors import Draining, Forbidden
 from glowplug.readiness import Board, Component
+from glowplug.readiness.warm_up import WarmUp
 from glowplug.web.actions import RETRY_SECONDS
-from glowplug.web.parts import ReadinessParts, WarmUp
+from glowplug.web.parts import ReadinessParts
 from glowplug.web.permission import local_only
 from glowplug.web.routes import readiness_routes
 
