@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+
+from tests.servers.background import answering
 
 TAKEN = b'{"success": true}'
 
@@ -39,12 +40,7 @@ def backend(port: int = 0) -> Iterator[Backend]:
         def log_message(self, *args: Any) -> None:
             del args
 
-    with HTTPServer(("127.0.0.1", port), Handler) as server:
-        made = Backend(server)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    server = HTTPServer(("127.0.0.1", port), Handler)
+    made = Backend(server)
+    with answering(server):
+        yield made

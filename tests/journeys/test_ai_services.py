@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from tests.journeys.backend import backend
 from tests.journeys.system import MODELS, System, end, free_port, until
+from tests.servers.background import answering
 
 HEALTHY = {"status": "healthy", "ready_for_requests": True}
 
@@ -44,15 +44,10 @@ def service() -> Iterator[Service]:
         def log_message(self, *args: Any) -> None:
             del args
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    with answering(server):
+        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +10,7 @@ from typing import Any
 
 from standardwebhooks.webhooks import Webhook as Verifier
 from tests.journeys.system import MODELS, System, end, until
+from tests.servers.background import answering
 
 from glowplug.doors.signatures import new_secret
 
@@ -46,15 +46,10 @@ def receiver() -> Iterator[Heard]:
         def log_message(self, *args: Any) -> None:
             del args
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        heard = Heard(server)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield heard
-        finally:
-            server.shutdown()
-            thread.join()
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    heard = Heard(server)
+    with answering(server):
+        yield heard
 
 
 def alerts(heard: Heard) -> dict[str, str]:
