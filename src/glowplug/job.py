@@ -24,6 +24,8 @@ from glowplug.artifact import Artifact
 from glowplug.errors import Conflict
 
 MAX_ATTEMPTS_KEPT = 50
+# What one job costs a user of weight 1; a user of weight 2 pays half of it, and so gets twice as many turns.
+STRIDE = 1 << 20
 
 
 class JobState(StrEnum):
@@ -165,13 +167,28 @@ class Note:
     progress: Progress | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A door that is told the job's events of `types` (none named: of every type)."""
+
+    door: str
+    types: tuple[str, ...] = ()
+
+    def wants(self, type: str) -> bool:  # noqa: A002 - an event's own word
+        """Say whether events of `type` are told there."""
+        return not self.types or type in self.types
+
+
 NOTE_TYPES = frozenset({"progress", "metrics", "checkpoint", "artifact", "log", "resumed"})
 TERMINAL_TYPES = frozenset({"completed", "failed", "canceled"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """What a caller submits. `key` is the idempotency key, unique for each owner."""
+    """What a caller submits. `key` is the idempotency key, unique for each owner.
+
+    A job that has not been started at `expires_at` fails as expired. `stride` is what its turn costs the owner.
+    """
 
     task: str
     input: Mapping[str, Any]
@@ -183,17 +200,26 @@ class JobRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     batch_id: str | None = None
     budget: Budget = Budget()
+    expires_at: datetime | None = None
+    stride: int = STRIDE
+    followers: tuple[Follower, ...] = ()
 
     @property
     def hash(self) -> str:
         """Return the digest that tells a repeated request from another one under the same key."""
         said = [self.task, self.input, self.priority, self.webhook, self.metadata, str(self.run_at)]
+        if self.expires_at is not None:
+            said.append(str(self.expires_at))
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as the store holds it. `token` only grows, once per claim; every later write must carry it."""
+    """A job as the store holds it. `token` only grows, once per claim; every later write must carry it.
+
+    `turn` is its place in line among those of its task and priority, None while it is not due or not queued.
+    `dispatched_at` is when a broker was given its hint.
+    """
 
     id: str
     task: str
@@ -224,6 +250,11 @@ class Job:
     result: Any = None
     artifacts: tuple[Artifact, ...] = ()
     failure: Failure | None = None
+    expires_at: datetime | None = None
+    stride: int = STRIDE
+    turn: int | None = None
+    dispatched_at: datetime | None = None
+    followers: tuple[Follower, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -262,9 +293,30 @@ def submitted(request: JobRequest, now: datetime) -> Change:
         metadata=request.metadata,
         batch_id=request.batch_id,
         budget=request.budget,
+        expires_at=request.expires_at,
+        stride=request.stride,
+        followers=request.followers,
         last_seq=1,
     )
     return job, (JobEvent(job_id, 1, "queued", now, {"task": job.task}),)
+
+
+def lined_up(job: Job, head: int | None, last: int | None) -> Job:
+    """Give a due job its place in line: the smallest `turn` of its task and priority is served first.
+
+    `head` is the smallest turn in that line, `last` the largest of the same owner in it; None for none. Stride
+    scheduling (Waldspurger and Weihl 1995): each owner's jobs lie one stride apart, so owners take turns by their
+    weights however many jobs each has. What has run before stands at the head: it has waited already.
+    """
+    front = 0 if head is None else head
+    if job.spent != Spent():
+        return replace(job, turn=front)
+    return replace(job, turn=front if last is None else max(front, last + job.stride))
+
+
+def dispatched(job: Job, now: datetime) -> Job:
+    """Say that a broker has taken the job's hint."""
+    return replace(job, dispatched_at=now)
 
 
 def claimed(job: Job, worker_id: str, now: datetime, lease: timedelta) -> Change:
@@ -280,6 +332,8 @@ def claimed(job: Job, worker_id: str, now: datetime, lease: timedelta) -> Change
         worker_id=worker_id,
         lease_until=now + lease,
         started_at=job.started_at or now,
+        turn=None,
+        dispatched_at=None,
         progress=None,
         attempts=(*job.attempts, attempt)[-MAX_ATTEMPTS_KEPT:],
         last_seq=job.last_seq + len(events),
@@ -342,11 +396,18 @@ def cancel_asked(job: Job, now: datetime) -> Change:
     return replace(job, last_seq=job.last_seq + 1), _events(job, now, ("canceling", {}))
 
 
+def expired(job: Job, now: datetime) -> Change:
+    """End a queued job whose time to start is over."""
+    failure = Failure("expired", "nobody could start it before it expired", retryable=False)
+    told = {"code": failure.code, "message": failure.message, "attempt": job.attempt}
+    return _final(replace(job, failure=failure), JobState.FAILED, now, told)
+
+
 def retried(job: Job, now: datetime) -> Change:
     """Queue an ended job again with fresh budgets; the token and the attempt history go on."""
     if not job.done or job.state is JobState.COMPLETED:
         raise Conflict(f"job {job.id} is {job.state}; only failed and canceled jobs can be retried")
-    job = replace(job, spent=Spent(), failure=None, cancel_requested_at=None, finished_at=None)
+    job = replace(job, spent=Spent(), failure=None, cancel_requested_at=None, finished_at=None, expires_at=None)
     return _again(job, now, now, {"reason": "asked"})
 
 
@@ -382,7 +443,8 @@ def _ended(job: Job, outcome: Outcome, now: datetime) -> Attempt:
 
 def _final(job: Job, state: JobState, now: datetime, data: Mapping[str, Any]) -> Change:
     events = _events(job, now, (state.value, data))
-    return replace(job, state=state, finished_at=now, last_seq=job.last_seq + 1), events
+    ended = replace(job, state=state, finished_at=now, turn=None, dispatched_at=None, last_seq=job.last_seq + 1)
+    return ended, events
 
 
 def _again(job: Job, now: datetime, run_at: datetime, data: Mapping[str, Any]) -> Change:

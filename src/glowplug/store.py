@@ -7,10 +7,10 @@ state. Times are the store's own clock; nobody else's is compared with a lease.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from glowplug.job import Job, JobEvent, JobRequest, JobState, Note, Outcome
 from glowplug.lifecycle import Startable
@@ -96,12 +96,52 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much of a task waits (`due` of it may run now) and runs; the age of the oldest due job, in seconds."""
+    """How much of a task waits (`due` of it may run now) and runs; the age of the oldest due job, in seconds.
+
+    `dispatched` of what waits has its hint at a broker.
+    """
 
     queued: int = 0
     due: int = 0
     running: int = 0
     oldest_seconds: float = 0.0
+    dispatched: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Says that somebody wrote a job."""
+
+    job_id: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try to tell a door something: when, up to which event, and the error if it was not taken."""
+
+    at: datetime
+    seq: int
+    error: str = ""
+    status: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How far a door has been told of a job: all up to `seq`; the rest is due at `due_at` (None: nothing is).
+
+    `failing_since` is when the first of the `failures` in a row happened. `tries` are the newest ones.
+    """
+
+    job_id: str
+    door: str
+    seq: int = 0
+    due_at: datetime | None = None
+    failures: int = 0
+    failing_since: datetime | None = None
+    given_up: bool = False
+    tries: tuple[Try, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +198,18 @@ class WorkerRecord:
 class Store(Startable, ABC):
     """Contract of the store. Everything that has returned is durable.
 
-    Raises `Corrupt` and `SettingsError` on start for a store that cannot be used, `DiskFull` when there is no room,
-    `Unreachable` when a remote one does not answer.
+    `shared` says whether several gateways may use one at the same time. Raises `Corrupt` and `SettingsError` on start
+    for a store that cannot be used, `DiskFull` when there is no room, `Unreachable` when a remote one does not answer.
     """
+
+    shared: ClassVar[bool] = False
+
+    def follow(self, listener: Callable[[Sequence[News]], None]) -> None:
+        """Let `listener` hear, in the loop of `start`, of jobs that were written; call it before `start`.
+
+        News of other gateways may come late or never, and own writes may be among them: who must not miss a change
+        looks again now and then. A store of one gateway alone has nothing to tell.
+        """
 
     # What callers make and read.
 
@@ -186,7 +235,14 @@ class Store(Startable, ABC):
 
     @abstractmethod
     async def position(self, job_id: str, *, limit: int = 10_000) -> int | None:
-        """Return how many due jobs of the same task are ahead (0 is next), at most `limit`; None if not queued."""
+        """Return how many due jobs of the same task are ahead (0 is next), at most `limit`; None if not queued.
+
+        Of a job for later: how many would be, if it were due now and at the end of the line.
+        """
+
+    @abstractmethod
+    async def nth_newest(self, owner: str, n: int, *, task: str | None = None) -> datetime | None:
+        """Return when the owner's `n`-th newest job (1 is the newest) was made, of `task` or all; None if none is."""
 
     @abstractmethod
     async def depths(self) -> dict[str, Depth]:
@@ -195,8 +251,29 @@ class Store(Startable, ABC):
     # What workers and their keepers do.
 
     @abstractmethod
-    async def claim(self, worker_id: str, wants: Sequence[Want], lease: timedelta) -> list[Job]:
-        """Hand due jobs to a worker: by priority (high first), then `run_at`, then id. Two claims never share a job."""
+    async def claim(
+        self, worker_id: str, wants: Sequence[Want], lease: timedelta, *, only: Collection[str] | None = None
+    ) -> list[Job]:
+        """Hand due jobs to a worker: by priority (high first), then `turn`, then id. Two claims never share a job.
+
+        With `only`, none but the jobs of these ids, whatever their place. A job past its `expires_at` is left alone.
+        """
+
+    @abstractmethod
+    async def expire(self, *, limit: int = 100) -> list[Job]:
+        """End queued jobs whose `expires_at` has come; return them."""
+
+    @abstractmethod
+    async def undispatched(self, tasks: Collection[str], *, limit: int) -> list[Job]:
+        """Return the due jobs of `tasks` whose hint no broker has, in the order of a claim."""
+
+    @abstractmethod
+    async def mark_dispatched(self, job_ids: Collection[str]) -> None:
+        """Say that a broker has taken the hints of these jobs; of those that no longer wait nothing is noted."""
+
+    @abstractmethod
+    async def mark_lost(self, tasks: Collection[str], dispatched_before: datetime) -> int:
+        """Take the mark from queued jobs of `tasks` dispatched before then, so that they are again; return how many."""
 
     @abstractmethod
     async def renew(self, holds: Sequence[Hold], lease: timedelta) -> list[Renewal]:
@@ -233,6 +310,41 @@ class Store(Startable, ABC):
     @abstractmethod
     async def clean(self, finished_before: datetime, *, limit: int = 500) -> list[Job]:
         """Delete ended jobs and their events; return what was deleted, for the sweep of their artifacts."""
+
+    # What doors are told.
+
+    @abstractmethod
+    async def undelivered(self, door: str, *, limit: int = 100) -> list[Delivery]:
+        """Return the deliveries of `door` that are due, the longest due first.
+
+        One is due as soon as an event was written that the job's follower wants, in the same transaction.
+        """
+
+    @abstractmethod
+    async def next_delivery_seconds(self, door: str) -> float | None:
+        """Return the seconds until the next delivery of `door` is due (0 if one is), None if there is none."""
+
+    @abstractmethod
+    async def save_deliveries(self, told: Sequence[Delivery]) -> None:
+        """Write how far doors were told, over what is there.
+
+        One with `due_at` None stays due if an event above its `seq` that its follower wants was written meanwhile.
+        Those of jobs that are gone are left out. Of `tries`, the newest 20 are kept.
+        """
+
+    @abstractmethod
+    async def deliveries(self, job_id: str) -> list[Delivery]:
+        """Return the deliveries of a job, by door."""
+
+    # Several gateways.
+
+    @abstractmethod
+    async def lead(self, duty: str, holder: str, term: timedelta) -> bool:
+        """Become or stay the one who does `duty` until `term` from now; False while somebody else is."""
+
+    @abstractmethod
+    async def resign(self, duty: str, holder: str) -> None:
+        """Let somebody else lead at once; of a duty that is not the holder's nothing changes."""
 
     # The registry of workers and models.
 
