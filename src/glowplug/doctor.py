@@ -147,7 +147,7 @@ def _clock(date_header: str) -> Finding:
 def _database(settings: Settings) -> Iterator[Finding]:
     path = DataFolder(settings.data).database
     if settings.store is not None:
-        yield Finding("database", "ok", f"{settings.store.partition('://')[0]}; checked when the gateway starts")
+        yield Finding("database", "ok", f"{settings.store_url.partition('://')[0]}; checked when the gateway starts")
     elif not path.exists():
         yield Finding("database", "ok", "none yet: made at the first start")
     else:

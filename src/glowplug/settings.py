@@ -18,6 +18,15 @@ from msgspec import Struct
 
 from glowplug.data_folder import default_folder
 from glowplug.errors import SettingsError
+from glowplug.settings_doors import (
+    DOOR_ALIASES,
+    EventSettings,
+    LimitSettings,
+    MqttSettings,
+    RabbitSettings,
+    UserTables,
+    WebhookSettings,
+)
 from glowplug.settings_sources import (
     CONFIG_VARIABLE,
     Bytes,
@@ -111,24 +120,32 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that can be set. `store` and `artifacts` are URLs; None stands for the data folder.
+    """Everything that can be set. `store`, `broker` and `artifacts` are URLs; None stands for the data folder.
 
-    `options` are for models, by the name of their module, file or class. `not_ready_status` is what
-    `/api/v1/admin/ready` answers while models load; probes always say 503.
+    URLs with a password in them are secrets. `options` are for models, by the name of their module, file or class.
+    `not_ready_status` is what `/api/v1/admin/ready` answers while models load; probes always say 503. In `production`
+    what is only warned of elsewhere is refused, such as the default login of a server on another machine.
     """
 
     data: Path = msgspec.field(default_factory=lambda: default_folder("data"))
     cache: Path = msgspec.field(default_factory=lambda: default_folder("cache"))
-    store: str | None = None
-    broker: str = "rows"
+    store: Secret | None = None
+    broker: Secret | None = None
     artifacts: str | None = None
     targets: tuple[str, ...] = ()
     options: OptionTables = msgspec.field(default_factory=dict)
     not_ready_status: Literal[425, 503] = 425
+    production: bool = False
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    rabbitmq: RabbitSettings = RabbitSettings()
+    mqtt: MqttSettings = MqttSettings()
+    events: EventSettings = EventSettings()
+    limits: LimitSettings = LimitSettings()
+    users: UserTables = msgspec.field(default_factory=dict)
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -144,8 +161,15 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def store_url(self) -> str:
         """Return the URL of the store."""
+        if self.store is not None:
+            return self.store.reveal()
         # The only sign that means something in such a URL.
-        return self.store or f"sqlite:///{self.data / 'glowplug.db'}".replace("%", "%25")
+        return f"sqlite:///{self.data / 'glowplug.db'}".replace("%", "%25")
+
+    @property
+    def broker_url(self) -> str:
+        """Return the URL of the broker; `rows` is the store itself."""
+        return "rows" if self.broker is None else self.broker.reveal()
 
     @property
     def artifacts_url(self) -> str:
@@ -192,6 +216,7 @@ ALIASES: Mapping[str, tuple[str, str]] = {
     "EXIT_ON_LOAD_FAILURE": ("worker.exit_on_load_failure", ""),
     "AI_SERVICE_MAX_AGE": ("gateway.service_max_age_seconds", "ms"),
     "AI_SERVICE_HEALTH_CHECK_INTERVAL": ("gateway.service_probe_seconds", "ms"),
+    **DOOR_ALIASES,
 }
 
 

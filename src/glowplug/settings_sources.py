@@ -117,11 +117,27 @@ def _from_file(path: Path, known: Mapping[str, FieldInfo]) -> dict[str, _Said]:
     for name, value in _flattened(tables, known):
         if name not in known:
             raise SettingsError(f"{path}: there is no setting {name!r}{_hint(name, known)}")
-        if isinstance(value, str) and known[name].type is Path:
-            # A path in a file belongs to the file, not to the folder that somebody happens to stand in.
-            value = str(path.absolute().parent / Path(value).expanduser())
+        if isinstance(value, dict):
+            value = _anchored(value, path.absolute().parent)
+        elif isinstance(value, str) and _means(known[name].type, Path):
+            value = _placed(value, path.absolute().parent)
         found[name] = _Said(f"{path}: {name}", value)
     return found
+
+
+def _placed(value: str, folder: Path) -> str:
+    # A path in a file belongs to the file, not to the folder that somebody happens to stand in.
+    return str(folder / Path(value).expanduser())
+
+
+def _anchored(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    placed: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            placed[key] = _anchored(value, folder)
+        else:
+            placed[key] = _placed(value, folder) if key.endswith("_file") and isinstance(value, str) else value
+    return placed
 
 
 def _flattened(table: Mapping[str, Any], known: Iterable[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -185,9 +201,12 @@ def _convert(kind: Any, said: _Said) -> Any:
     elif _means(kind, Options) or _means(kind, OptionTables):
         value = _with_texts(value)
     try:
-        return msgspec.convert(value, kind, strict=not isinstance(value, str), dec_hook=_decode_path)
+        return msgspec.convert(value, kind, strict=not isinstance(value, str), dec_hook=_decode)
     except (msgspec.ValidationError, TypeError) as error:
-        raise SettingsError(f"{said.origin}: {said.value!r} is not {_description(kind)}") from error
+        # A table may hold a token; what is wrong with it can be said without it.
+        shown = "this" if isinstance(said.value, dict) and _has_secrets(kind) else repr(said.value)
+        detail = f" ({error})" if shown == "this" else ""
+        raise SettingsError(f"{said.origin}: {shown} is not {_description(kind)}{detail}") from error
 
 
 def _parsed(kind: Any, text: str) -> Any:
@@ -234,9 +253,11 @@ def _with_texts(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) else value
 
 
-def _decode_path(kind: type, value: Any) -> Path:
+def _decode(kind: type, value: Any) -> Path | Secret:
+    if kind is Secret and isinstance(value, str) and value:
+        return Secret(value)
     if kind is not Path or not isinstance(value, (str, Path)):
-        raise TypeError(kind)
+        raise TypeError("expected a text")
     return Path(value).expanduser()
 
 
@@ -246,6 +267,12 @@ def _means(kind: Any, alias: Any) -> bool:
 
 def _is_secret(kind: Any) -> bool:
     return _means(kind, Secret)
+
+
+def _has_secrets(kind: Any) -> bool:
+    inner = [part for part in get_args(kind) if isinstance(part, type) and issubclass(part, Struct)]
+    fields = [field.type for struct in inner for field in msgspec.structs.fields(struct)]
+    return any(_is_secret(field) for field in fields) or any(_has_secrets(part) for part in get_args(kind))
 
 
 def _description(kind: Any) -> str:

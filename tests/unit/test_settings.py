@@ -40,7 +40,7 @@ class TestDefaults:
         settings = load({"GLOWPLUG_DATA": str(tmp_path)})
         assert settings.store_url == f"sqlite:///{tmp_path}/glowplug.db"
         assert settings.artifacts_url == f"file://{tmp_path}/artifacts"
-        assert settings.broker == "rows"
+        assert settings.broker_url == "rows"
 
     def test_deadlines_are_those_of_the_contract(self) -> None:
         settings = load()
@@ -355,3 +355,52 @@ class TestWorkersOfThisGateway:
         given = load(env).for_workers("http://127.0.0.1:1", tmp_path / "token", "json")
         assert load(given).alerts.enabled is False
         assert "hunter" not in str(given)
+
+
+def test_urls_that_may_hold_passwords_do_not_show_them(tmp_path: Path) -> None:
+    secret = tmp_path / "store"
+    secret.write_text("postgresql://ann:hunter2@db/jobs\n")
+    settings = Settings.load({"GLOWPLUG_STORE_FILE": str(secret), "GLOWPLUG_BROKER": "amqp://ann:hunter2@mq/"})
+    assert (settings.store_url, settings.broker_url) == ("postgresql://ann:hunter2@db/jobs", "amqp://ann:hunter2@mq/")
+    assert "hunter2" not in repr(settings)
+
+
+def test_users_are_tables_whose_token_files_belong_to_the_settings_file(tmp_path: Path) -> None:
+    path = tmp_path / "glowplug.toml"
+    path.write_text('[users.ann]\ntoken = "t1"\nweight = 2\n[users.bob]\ntoken_file = "bob"\njobs_per_minute = 5\n')
+    users = Settings.load({}, path).users
+    assert (users["ann"].weight, users["bob"].token_file) == (2.0, tmp_path / "bob")
+    assert users["ann"].token is not None
+    assert users["ann"].token.reveal() == "t1"
+    assert "t1" not in repr(users)
+
+
+@pytest.mark.parametrize(
+    "table", ['token = "hunter2"\nweight = "x"', 'token = "hunter2"\nweight = 0', 'tokn = "hunter2"', "token = 5"]
+)
+def test_a_wrong_user_is_refused_without_showing_the_token(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "glowplug.toml"
+    path.write_text(f"[users.ann]\n{table}\n")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({}, path)
+    assert "hunter2" not in caught.value.message
+    assert "users" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_on"),
+    [
+        ({}, False),
+        ({"RABBITMQ_HOST": "mq"}, True),
+        ({"ENABLE_RABBITMQ": "true"}, True),
+        ({"RABBITMQ_HOST": "mq", "ENABLE_RABBITMQ": "false"}, False),
+    ],
+)
+def test_the_message_door_opens_once_there_is_a_host(environment: dict[str, str], is_on: bool) -> None:
+    assert Settings.load(environment).rabbitmq.is_on is is_on
+
+
+def test_the_contracts_names_set_the_message_queues() -> None:
+    settings = Settings.load({"TRAIN_REQUEST_QUEUE": "t", "INFER_RESULT_QUEUE": "i", "RABBITMQ_PORT": "5673"}).rabbitmq
+    assert (settings.train_request_queue, settings.infer_result_queue, settings.port) == ("t", "i", 5673)
+    assert settings.convert_update_queue == "convert_update_q"

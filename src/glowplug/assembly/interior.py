@@ -39,7 +39,7 @@ class Interior(Startable):
 
     def __init__(self, settings: Settings, clock: Clock, worker_token: str, telemetry: Telemetry) -> None:
         self._store = open_store(settings.store_url, clock)
-        self._broker = open_broker(settings.broker, clock)
+        self._broker = open_broker(settings.broker_url, clock)
         self._artifacts = open_artifacts(settings.artifacts_url)
         self._board = Board(clock, on_transition=BoardEvents())
         self._component = self._board.add("store", model=settings.store_url.partition(":")[0])
