@@ -1,0 +1,228 @@
+"""A private RabbitMQ that can be killed and come back on the same data.
+
+The server is the one of the Debian package. It is asked by Erlang's own `erl_call`, which takes a tenth of the second
+that `rabbitmqctl` needs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+START_SECONDS = 90.0
+COOKIE = "GLOWPLUGTESTS"
+# Ends the group of the broker when the test run that started it is gone, however that ended.
+_GUARD = """
+import os, signal, sys
+os.setsid()
+child = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+sys.stdin.read()
+os.killpg(0, signal.SIGKILL)
+"""
+_RUNNING = pytest.StashKey["RabbitServer"]()
+
+
+@dataclass
+class RabbitServer:
+    """One broker of our own: its ports, its folder, and the process while it runs."""
+
+    folder: Path
+    config: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+    tls_port: int = 0
+    _dist_port: int = 0
+    _epmd_port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+    _vhosts: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def __post_init__(self) -> None:
+        self.port, self.tls_port, self._dist_port, self._epmd_port = _free_ports(4)
+
+    def url(self, vhost: str = "/", *, user: str = "guest", password: str = "guest") -> str:
+        """Return the address, as settings have it."""
+        return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{'' if vhost == '/' else quote(vhost, safe='')}"
+
+    def tls_url(self, ca_file: Path | None = None) -> str:
+        """Return the address of the listener with TLS; `ca_file` is the CA to trust."""
+        return f"amqps://guest:guest@localhost:{self.tls_port}/" + (f"?cacertfile={ca_file}" if ca_file else "")
+
+    def make_vhost(self, name: str | None = None) -> str:
+        """Make a vhost of the test's own, and return its name."""
+        name = name or f"test-{next(self._vhosts)}"
+        self.ask(f'rabbit_vhost:add(<<"{name}">>, <<"tests">>).')
+        self.ask(f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{name}">>, {_ALL}, <<"tests">>).')
+        return name
+
+    def delete_queue(self, name: str, vhost: str = "/") -> None:
+        """Delete a queue, as somebody with other plans would."""
+        self.ask(
+            f'{{ok, Q}} = rabbit_amqqueue:lookup({{resource, <<"{vhost}">>, queue, <<"{name}">>}}), '
+            'rabbit_amqqueue:delete(Q, false, false, <<"tests">>).'
+        )
+
+    def close_connections(self, why: str = "tests") -> None:
+        """Close every client's connection from the broker's side."""
+        self.ask(f'[rabbit_networking:close_connection(Pid, "{why}") || Pid <- rabbit_networking:connections()], ok.')
+
+    def ask(self, erlang: str) -> str:
+        """Evaluate Erlang in the broker, and return what came out."""
+        command = ["erl_call", "-sname", self._node, "-c", COOKIE, "-e"]
+        done = subprocess.run(command, input=erlang.encode() + b"\n", capture_output=True, env=self._environment(), timeout=60)
+        said = (done.stdout + done.stderr).decode()
+        if done.returncode != 0 or not said.startswith("{ok,"):
+            raise RuntimeError(f"{erlang} came to {said}")
+        return said.removeprefix("{ok, ").rstrip().removesuffix("}")
+
+    def start(self) -> None:
+        """Start the broker on its data, and wait until it serves."""
+        self._write_files()
+        command = [sys.executable, "-c", _GUARD, str(SCRIPT)]
+        with (self.folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=self._environment(), cwd=self.folder
+            )
+        self._wait_until_it_serves()
+
+    def kill9(self) -> None:
+        """Kill the broker without a word, as a power cut would."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+        _wait_until(lambda: not _answers(self.port), "the port to close")
+
+    def restart(self) -> None:
+        """Start it again on the same data."""
+        self.kill9()
+        self.start()
+
+    def close(self) -> None:
+        """End everything."""
+        self.kill9()
+        subprocess.run(["epmd", "-port", str(self._epmd_port), "-kill"], capture_output=True, check=False)
+
+    @property
+    def _node(self) -> str:
+        return f"glowplug{self.port}"
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self.folder),
+            "RABBITMQ_NODENAME": f"{self._node}@localhost",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ERLANG_COOKIE": COOKIE,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+
+    def _write_files(self) -> None:
+        cookie = self.folder / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text(COOKIE)
+            cookie.chmod(0o400)
+        (self.folder / "plugins").write_text("[].\n")
+        lines = {"loopback_users": "none", "disk_free_limit.absolute": "50MB", **self.config}
+        (self.folder / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
+
+    def _wait_until_it_serves(self) -> None:
+        process = self._process
+        assert process is not None
+        try:
+            _wait_until(lambda: process.poll() is not None or _answers(self.port), "the port to open")
+            if process.poll() is not None:
+                raise RuntimeError("RabbitMQ ended at once")
+        except Exception as error:
+            said = (self.folder / "output").read_text()[-3000:]
+            self.kill9()
+            raise RuntimeError(f"RabbitMQ did not come up:\n{said}") from error
+
+
+_ALL = '<<".*">>, <<".*">>, <<".*">>'
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RabbitServer:
+    """A running broker, the same one in every module that imports this; take a vhost of your own."""
+    if _RUNNING not in request.config.stash:
+        require_rabbitmq()
+        running = ExitStack()
+        server = running.enter_context(running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")))
+        request.config.stash[_RUNNING] = server
+        request.session.addfinalizer(running.close)
+    return request.config.stash[_RUNNING]
+
+
+@pytest.fixture
+def vhost(rabbitmq: RabbitServer) -> str:
+    """A vhost of this test alone."""
+    return rabbitmq.make_vhost()
+
+
+def require_rabbitmq() -> None:
+    """Skip the test where the broker is not installed."""
+    if not SCRIPT.exists() or shutil.which("erl_call") is None:
+        pytest.skip("no RabbitMQ: apt-get install rabbitmq-server, or scripts/services")
+
+
+@contextmanager
+def running_rabbitmq(folder: Path, **config: str) -> Iterator[RabbitServer]:
+    """Run a broker with lines of `rabbitmq.conf` of its own (`__` stands for a dot) until the block ends."""
+    server = RabbitServer(folder, {key.replace("__", "."): value for key, value in config.items()})
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited in vain for {what}")
+        time.sleep(0.02)
