@@ -18,11 +18,12 @@ from glowplug.lifecycle import Startable
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Says that a job of `task` may be due."""
+    """Says that a job of `task` may be due. `owner` is for brokers that take turns between owners by themselves."""
 
     job_id: str
     task: str
     priority: int = 0
+    owner: str = ""
 
     @property
     def model(self) -> str:
