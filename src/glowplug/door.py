@@ -46,6 +46,9 @@ class Reception(Protocol):
     async def job(self, job_id: str) -> Job:
         """Return a job. Raises `NotFound`."""
 
+    async def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
+        """Return the job's events above `after`, in order, at most 500; none for an unknown job."""
+
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to stop. Raises `NotFound`, `Conflict`."""
 
