@@ -80,11 +80,12 @@ class Door(Startable, ABC):
     """Contract of a door. `welcome` comes before `start`; a door that nobody listens at starts all the same.
 
     `name` is unique and stands in the store: who renames a door makes it forget. Events that were not taken after
-    `patience_seconds` are given up.
+    `patience_seconds` are given up; between two tries there are at most `longest_pause_seconds`.
     """
 
     name: ClassVar[str]
     patience_seconds: ClassVar[float] = DAY_SECONDS
+    longest_pause_seconds: ClassVar[float] = 30.0
 
     @abstractmethod
     def welcome(self, reception: Reception) -> None:
@@ -92,11 +93,22 @@ class Door(Startable, ABC):
 
     @abstractmethod
     def follower(self, request: JobRequest) -> Follower | None:
-        """Return which events of a new job this door wants to be told, None for none of them."""
+        """Return which events of a new job this door wants to be told, None for none of them.
+
+        Raises `InvalidInput` for a job whose events could not be told as it asks.
+        """
+
+    def target(self, job: Job) -> str:
+        """Return who is told, so that a slow one holds up nobody else; the empty string: always the same one."""
+        del job
+        return ""
 
     @abstractmethod
     async def tell(self, job: Job, events: Sequence[JobEvent]) -> Told:
-        """Hand over events, in order, and return how far it got; what was taken is durable at the other side."""
+        """Hand over events, in order, and return how far it got; what was taken is durable at the other side.
+
+        A door that stops early without an error is told the rest at once.
+        """
 
 
 def cloud_event(job: Job, event: JobEvent, source: str) -> dict[str, Any]:

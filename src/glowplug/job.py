@@ -181,6 +181,7 @@ class Follower:
 
 NOTE_TYPES = frozenset({"progress", "metrics", "checkpoint", "artifact", "log", "resumed"})
 TERMINAL_TYPES = frozenset({"completed", "failed", "canceled"})
+EVENT_TYPES = NOTE_TYPES | TERMINAL_TYPES | {"queued", "started", "requeued", "canceling"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +189,7 @@ class JobRequest:
     """What a caller submits. `key` is the idempotency key, unique for each owner.
 
     A job that has not been started at `expires_at` fails as expired. `stride` is what its turn costs the owner.
+    `webhook_events` are the types that the webhook is told; none named leaves it to the door.
     """
 
     task: str
@@ -197,6 +199,7 @@ class JobRequest:
     priority: int = 0
     run_at: datetime | None = None
     webhook: str | None = None
+    webhook_events: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     batch_id: str | None = None
     budget: Budget = Budget()
@@ -210,6 +213,8 @@ class JobRequest:
         said = [self.task, self.input, self.priority, self.webhook, self.metadata, str(self.run_at)]
         if self.expires_at is not None:
             said.append(str(self.expires_at))
+        if self.webhook_events:
+            said.append(sorted(self.webhook_events))
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
