@@ -47,7 +47,8 @@ _DAY_SECONDS = 86_400.0
 class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The gateway: where it listens, who may call it, and how long it waits for its workers.
 
-    `url` is where others reach it, for clients and workers too; None stands for `http://host:port`.
+    `url` is where others reach it, for clients and workers too; None stands for `http://host:port`. A job whose hint
+    a broker has lost is told it again `redispatch_seconds` after the first time.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +61,7 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     lease_seconds: Seconds = 60.0
     service_max_age_seconds: Seconds = 300.0
     service_probe_seconds: Seconds = 30.0
+    redispatch_seconds: Seconds = 60.0
 
 
 class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
