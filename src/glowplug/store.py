@@ -179,7 +179,8 @@ class WorkerRecord:
     """A worker as the registry knows it. `status` is `loading`, `ready`, `error`, `draining` or `offline`.
 
     `snapshot` is the worker's readiness picture in the form of `Snapshot.to_dict`; `load_time_seconds` and `error`
-    are those of its notices. `incarnation` changes with each start of the process.
+    are those of its notices. `incarnation` changes with each start of the process. `sequence` is the number of its
+    newest announcement and `gateway` who took that in; `slots` how many jobs of each model it runs at once.
     """
 
     instance_id: str
@@ -193,6 +194,9 @@ class WorkerRecord:
     failed_probes: int = 0
     snapshot: Mapping[str, Any] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    sequence: int = -1
+    gateway: str = ""
+    slots: Mapping[str, int] = field(default_factory=dict)
 
 
 class Store(Startable, ABC):
@@ -266,6 +270,11 @@ class Store(Startable, ABC):
     @abstractmethod
     async def undispatched(self, tasks: Collection[str], *, limit: int) -> list[Job]:
         """Return the due jobs of `tasks` whose hint no broker has, in the order of a claim."""
+
+    async def dispatched(self, tasks: Collection[str]) -> int:
+        """Return how many queued jobs of `tasks` have their hint at a broker; asked often, so better than counting."""
+        depths = await self.depths()
+        return sum(depths[task].dispatched for task in tasks if task in depths)
 
     @abstractmethod
     async def mark_dispatched(self, job_ids: Collection[str]) -> None:
@@ -355,6 +364,10 @@ class Store(Startable, ABC):
     @abstractmethod
     async def workers(self) -> list[WorkerRecord]:
         """Return all workers, by `instance_id`."""
+
+    async def worker(self, instance_id: str) -> WorkerRecord | None:
+        """Return a worker, None for one that is not there; asked before each claim where several gateways are."""
+        return next((record for record in await self.workers() if record.instance_id == instance_id), None)
 
     @abstractmethod
     async def forget_worker(self, instance_id: str) -> None:
