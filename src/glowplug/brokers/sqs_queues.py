@@ -180,7 +180,6 @@ class SqsQueues:
         return self._urls[name]
 
     async def _attributes(self, model: str) -> dict[str, str]:
-        url = await self._url(model, dead=True)
-        answer = await self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=["QueueArn"])
+        answer = await self._on(model, "get_queue_attributes", dead=True, AttributeNames=["QueueArn"])
         redrive = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVES}
         return {**HINT_ATTRIBUTES, "RedrivePolicy": json.dumps(redrive)}

@@ -166,7 +166,7 @@ def _answered(error: foreign.ClientError, place: AwsPlace) -> GlowplugError:
     if code in WRONG_KEYS:
         return Unauthorized(f"{place} does not know us ({code}); check the access key, its secret, and its age")
     if code in NOT_ALLOWED:
-        fix = f"allow {action} for the key or role that is used"
+        fix = f"check the access key, and allow {action} for it or the role that is used"
         return Forbidden(f"{place} does not let us do that ({code}); {fix}", action=action)
     if code in WRONG_CLOCK:
         return Unreachable(f"{place} finds this machine's clock wrong ({code}); set it by NTP")
