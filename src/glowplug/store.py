@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from glowplug.job import Job, JobEvent, JobRequest, JobState, Note, Outcome
 from glowplug.lifecycle import Startable
@@ -206,7 +206,7 @@ class Store(Startable, ABC):
     for a store that cannot be used, `DiskFull` when there is no room, `Unreachable` when a remote one does not answer.
     """
 
-    shared: ClassVar[bool] = False
+    shared: bool = False
 
     def follow(self, listener: Callable[[Sequence[News]], None]) -> None:
         """Let `listener` hear, in the loop of `start`, of jobs that were written; call it before `start`.
