@@ -85,6 +85,17 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec(
             "broker.refused", "warning", "queue reason", "a message that is no hint of ours went to the dead letters"
         ),
+        _spec("messages.insecure", "warning", "target message", "the message door uses RabbitMQ's default login"),
+        _spec("messages.connected", "info", "target message", "the message door reaches RabbitMQ"),
+        _spec("messages.lost", "warning", "target error message", "the message door does not reach RabbitMQ"),
+        _spec("messages.consumed", "info", "queue task message", "requests are taken from a queue"),
+        _spec("messages.waiting", "info", "queue task message", "a queue is left alone: nobody knows its task yet"),
+        _spec("messages.taken", "info", "kind job message", "a request became a job"),
+        _spec("messages.repeated", "info", "kind job message", "a request came again; it runs nothing"),
+        _spec("messages.refused", "warning", "kind queue reason message", "a request went to the dead letters"),
+        _spec("messages.held", "warning", "queue error message", "requests cannot be taken at the moment"),
+        _spec("messages.update", "debug", "kind job message", "an update queue took a message"),
+        _spec("messages.result", "info", "kind job message", "a result queue took a message"),
         _spec("queue.held", "info", "task queued", "work waits and no ready worker takes it"),
         _spec("queue.resumed", "info", "task", "a ready worker takes work again"),
         _spec("job.submitted", "debug", "job task owner", "a job was queued"),
@@ -163,6 +174,9 @@ METRICS: tuple[MetricSpec, ...] = (
     _metric("call_seconds", "histogram", "call.done", "task status", "Direct calls", "seconds"),
     _metric("webhook_deliveries_total", "counter", "webhook.delivered", "type", "Events taken by the webhook"),
     _metric("webhook_drops_total", "counter", "webhook.dropped", "reason", "Events given up undelivered"),
+    _metric("messages_taken_total", "counter", "messages.taken", "kind", "Requests by message that became jobs"),
+    _metric("messages_refused_total", "counter", "messages.refused", "kind", "Requests put on a dead-letter queue"),
+    _metric("messages_results_total", "counter", "messages.result", "kind", "Results published by message"),
     _metric("weights_fetched_bytes_total", "counter", "weights.fetched", "", "Weight bytes fetched", "bytes"),
 )
 
