@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from operator import itemgetter
+from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Update, bindparam, insert, select, update
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from glowplug.errors import BugError
 from glowplug.job import Change, Job, JobEvent
+from glowplug.stores.database import note_written
+from glowplug.stores.deliveries import wake
+from glowplug.stores.lines import Lines
 from glowplug.stores.rows import changed_columns, event_row, job_of, job_row
+from glowplug.stores.rules import waits_for_its_turn
+from glowplug.stores.statements import write_many
 from glowplug.stores.tables import events, jobs
 
 _UPDATE = update(jobs).where(
@@ -22,30 +25,35 @@ _UPDATE = update(jobs).where(
 )
 _INSERT_JOBS = insert(jobs)
 _INSERT_EVENTS = insert(events)
-_LOAD = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True))).with_for_update()
+# In one order for all, so that two that lock the same rows cannot wait for each other.
+_LOAD = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id).with_for_update()
 
 
 class Changes:
-    """Jobs of one transaction, as they were read and as they are to be."""
+    """Jobs of one transaction, as they were read and as they are to be. What is due gets its place in line."""
 
-    def __init__(self, connection: Connection, loaded: Iterable[Job] = ()) -> None:
+    def __init__(self, connection: Connection, now: datetime, loaded: Iterable[Job] = ()) -> None:
         self._connection = connection
+        self._now = now
+        self._lines = Lines(connection)
         self._before = {job.id: job for job in loaded}
         self._after = dict(self._before)
         self._events: list[JobEvent] = []
 
     @classmethod
-    def load(cls, connection: Connection, job_ids: Sequence[str]) -> Changes:
+    def load(cls, connection: Connection, job_ids: Collection[str], now: datetime) -> Changes:
         """Read and lock the rows of `job_ids`; absent ones are left out."""
-        return cls(connection, map(job_of, connection.execute(_LOAD, {"ids": list(job_ids)})))
+        return cls(connection, now, map(job_of, connection.execute(_LOAD, {"ids": list(job_ids)})))
 
     def get(self, job_id: str) -> Job | None:
         """Return a job as it is to be, or None."""
         return self._after.get(job_id)
 
     def apply(self, change: Change) -> Job:
-        """Take a transition's result; the job is a new one if its row was not loaded."""
+        """Take a transition's result and return the job as it is to be; its row is new if it was not loaded."""
         job, told = change
+        if waits_for_its_turn(job, self._now):
+            job = self._lines.lined_up(job)
         self._after[job.id] = job
         self._events.extend(told)
         return job
@@ -62,6 +70,8 @@ class Changes:
             if write_many(self._connection, _UPDATE, alike) != len(alike):
                 raise BugError("a job changed under its lock")
         write_many(self._connection, _INSERT_EVENTS, [event_row(event) for event in self._events])
+        wake(self._connection, self._after, self._events)
+        note_written(self._connection, (self._after[event.job_id] for event in self._events))
 
     def _updates(self) -> Iterable[list[dict[str, Any]]]:
         groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -71,22 +81,3 @@ class Changes:
                 guard = {"was_id": job_id, "was_token": before.token, "was_state": before.state.value}
                 groups.setdefault(tuple(columns), []).append(columns | guard)
         return groups.values()
-
-
-def write_many(connection: Connection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Run a statement for rows that have the same columns, and return how many it met.
-
-    SQLAlchemy's own way prepares the parameters of each row anew, which takes longer than the writing.
-    """
-    if not rows:
-        return 0
-    compiled = _compiled(statement, tuple(rows[0]), connection.dialect)
-    if compiled.positiontup is None:
-        return connection.exec_driver_sql(compiled.string, list(rows)).rowcount
-    pick = itemgetter(*compiled.positiontup)
-    return connection.exec_driver_sql(compiled.string, [pick(row) for row in rows]).rowcount
-
-
-@lru_cache(maxsize=64)
-def _compiled(statement: Insert | Update | Delete, columns: tuple[str, ...], dialect: Dialect) -> SQLCompiler:
-    return statement.compile(dialect=dialect, column_keys=list(columns))

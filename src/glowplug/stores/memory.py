@@ -1,15 +1,13 @@
 """A store in this process's memory: the whole contract, gone when the process ends.
 
-For tests, and for serving without jobs that must outlive a restart. A claim walks the due jobs of a task in order, so
-it stays fast while few jobs wait for a later time.
+For tests, and for serving without jobs that must outlive a restart.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -26,12 +24,15 @@ from glowplug.job import (
     JobState,
     cancel_asked,
     claimed,
+    dispatched,
+    expired,
     noted,
     renewed,
     retried,
     submitted,
 )
 from glowplug.store import (
+    Delivery,
     Depth,
     Hold,
     JobFilter,
@@ -46,11 +47,25 @@ from glowplug.store import (
     Want,
     WorkerRecord,
 )
-from glowplug.stores.rules import checked, cursor_after, found, is_held, parse_cursor, resubmitted, settle
+from glowplug.stores.memory_deliveries import Deliveries
+from glowplug.stores.memory_lines import Lines
+from glowplug.stores.rules import (
+    checked,
+    cursor_after,
+    found,
+    is_expired,
+    is_held,
+    line_order,
+    may_start,
+    parse_cursor,
+    resubmitted,
+    settle,
+    to_save,
+    waits_for_its_turn,
+)
 
-Place = tuple[int, datetime, str]
-T = TypeVar("T", Change, WorkerRecord, ModelInfo)
-_TYPES: dict[type, Any] = {tuple: Change, WorkerRecord: WorkerRecord, ModelInfo: ModelInfo}
+T = TypeVar("T", Change, Delivery, WorkerRecord, ModelInfo)
+_TYPES: dict[type, Any] = {tuple: Change, Delivery: Delivery, WorkerRecord: WorkerRecord, ModelInfo: ModelInfo}
 
 
 class MemoryStore(Store):
@@ -62,7 +77,9 @@ class MemoryStore(Store):
         self._jobs: dict[str, Job] = {}
         self._events: dict[str, list[JobEvent]] = {}
         self._keys: dict[tuple[str, str], str] = {}
-        self._queues: dict[str, list[Place]] = {}
+        self._lines = Lines(self._jobs)
+        self._deliveries = Deliveries()
+        self._duties: dict[str, tuple[str, datetime]] = {}
         self._claimed: set[str] = set()
         self._workers: dict[str, WorkerRecord] = {}
         self._models: dict[str, ModelInfo] = {}
@@ -84,7 +101,7 @@ class MemoryStore(Store):
             submissions.append(submission)
         for change in changes:
             self._save(change)
-        return submissions
+        return [replace(submission, job=self._jobs[submission.job.id]) for submission in submissions]
 
     def _repeat_of(self, request: JobRequest, fresh: dict[tuple[str, str], Submission]) -> Submission | None:
         if request.key is None:
@@ -117,38 +134,87 @@ class MemoryStore(Store):
 
     async def position(self, job_id: str, *, limit: int = 10_000) -> int | None:
         """Return how many due jobs are ahead."""
+        if job_id in self._jobs:
+            self._line_up([self._jobs[job_id].task])
         job = self._jobs.get(job_id)
         if job is None or job.state is not JobState.QUEUED:
             return None
-        queue, now = self._queues[job.task], self._clock.now()
-        ahead = islice(queue, bisect_left(queue, _place(job)))
-        return sum(1 for _ in islice((place for place in ahead if place[1] <= now), limit))
+        return min(self._lines.ahead(job), limit)
+
+    async def nth_newest(self, owner: str, n: int, *, task: str | None = None) -> datetime | None:
+        """Return when the owner's `n`-th newest job was made."""
+        times = (job.created_at for job in self._jobs.values() if job.owner == owner and task in (None, job.task))
+        newest = heapq.nlargest(n, times)
+        return newest[-1] if newest and len(newest) == n else None
 
     async def depths(self) -> dict[str, Depth]:
         """Return the depth of every task with live jobs."""
-        now = self._clock.now()
-        depths = {task: _depth(queue, now) for task, queue in self._queues.items() if queue}
+        depths = self._lines.depths(self._clock.now())
         for job_id in self._claimed:
             task = self._jobs[job_id].task
             depth = depths.get(task, Depth())
             depths[task] = replace(depth, running=depth.running + 1)
         return depths
 
-    async def claim(self, worker_id: str, wants: Sequence[Want], lease: timedelta) -> list[Job]:
+    async def claim(
+        self, worker_id: str, wants: Sequence[Want], lease: timedelta, *, only: Collection[str] | None = None
+    ) -> list[Job]:
         """Hand due jobs to a worker."""
         now = self._clock.now()
         return [
-            self._save(claimed(self._jobs[job_id], worker_id, now, lease))
+            self._save(claimed(job, worker_id, now, lease))
             for want in wants
-            for job_id in self._next_due(want, now)
+            for job in self._next_due(want.tasks, max(want.slots, 0), only, now)
         ]
 
-    def _next_due(self, want: Want, now: datetime) -> list[str]:
-        places: list[Place] = []
-        for task in dict.fromkeys(want.tasks):
-            due = (place for place in self._queues.get(task, ()) if place[1] <= now)
-            places.extend(islice(due, max(want.slots, 0)))
-        return [job_id for _, _, job_id in sorted(places)[: max(want.slots, 0)]]
+    def _next_due(self, tasks: Collection[str], limit: int, only: Collection[str] | None, now: datetime) -> list[Job]:
+        self._line_up(tasks)
+        if only is None:
+            due = [job for task in set(tasks) for job in islice(self._to_start(task, now), limit)]
+        else:
+            named = [self._jobs[job_id] for job_id in set(only) if job_id in self._jobs]
+            due = [job for job in named if job.task in tasks and may_start(job, now)]
+        return sorted(due, key=line_order)[:limit]
+
+    def _to_start(self, task: str, now: datetime) -> Iterable[Job]:
+        return (job for job in self._lines.due(task) if not is_expired(job, now))
+
+    def _line_up(self, tasks: Collection[str]) -> None:
+        """Give those that have become due their turn."""
+        now = self._clock.now()
+        for job in [job for task in set(tasks) for job in self._lines.overdue(task, now)]:
+            self._save((job, ()))
+
+    async def expire(self, *, limit: int = 100) -> list[Job]:
+        """End queued jobs whose time to start is over."""
+        now = self._clock.now()
+        return [self._save(expired(job, now)) for job in self._lines.expired(now, limit)]
+
+    async def undispatched(self, tasks: Collection[str], *, limit: int) -> list[Job]:
+        """Return the due jobs whose hint no broker has."""
+        self._line_up(tasks)
+        now = self._clock.now()
+        waiting = (job for task in set(tasks) for job in self._to_start(task, now) if job.dispatched_at is None)
+        return heapq.nsmallest(limit, waiting, key=line_order)
+
+    async def mark_dispatched(self, job_ids: Collection[str]) -> None:
+        """Say that a broker has taken the hints of these jobs."""
+        now = self._clock.now()
+        for job in [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]:
+            if job.state is JobState.QUEUED:
+                self._save((dispatched(job, now), ()))
+
+    async def mark_lost(self, tasks: Collection[str], dispatched_before: datetime) -> int:
+        """Take the mark from jobs dispatched before then."""
+        lost = [
+            job
+            for task in set(tasks)
+            for job in self._lines.due(task)
+            if job.dispatched_at is not None and job.dispatched_at < dispatched_before
+        ]
+        for job in lost:
+            self._save((replace(job, dispatched_at=None), ()))
+        return len(lost)
 
     async def renew(self, holds: Sequence[Hold], lease: timedelta) -> list[Renewal]:
         """Extend the leases that are still held."""
@@ -204,8 +270,10 @@ class MemoryStore(Store):
 
     async def next_due_seconds(self, tasks: Sequence[str]) -> float | None:
         """Return the seconds until the next queued job of `tasks` becomes due."""
-        times = [run_at for task in tasks for _, run_at, _ in self._queues.get(task, ())]
-        return max(0.0, (min(times) - self._clock.now()).total_seconds()) if times else None
+        now = self._clock.now()
+        waiting = (job for task in tasks for job in (*self._lines.due(task), *self._lines.later(task)))
+        times = [job.run_at for job in waiting if not is_expired(job, now)]
+        return max(0.0, (min(times) - now).total_seconds()) if times else None
 
     async def clean(self, finished_before: datetime, *, limit: int = 500) -> list[Job]:
         """Delete ended jobs and their events."""
@@ -215,9 +283,45 @@ class MemoryStore(Store):
         doomed = heapq.nsmallest(limit, ended, key=lambda job: (job.finished_at, job.id))
         for job in doomed:
             del self._jobs[job.id], self._events[job.id]
+            self._deliveries.forget(job.id)
             if job.key is not None:
                 del self._keys[job.owner, job.key]
         return doomed
+
+    async def undelivered(self, door: str, *, limit: int = 100) -> list[Delivery]:
+        """Return the deliveries of `door` that are due."""
+        return self._deliveries.due(door, self._clock.now(), limit)
+
+    async def next_delivery_seconds(self, door: str) -> float | None:
+        """Return the seconds until the next delivery of `door` is due."""
+        at = self._deliveries.next_at(door)
+        return None if at is None else max(0.0, (at - self._clock.now()).total_seconds())
+
+    async def save_deliveries(self, told: Sequence[Delivery]) -> None:
+        """Write how far doors were told."""
+        now = self._clock.now()
+        for delivery in map(_copy, told):
+            if delivery.job_id in self._jobs:
+                later = self._events[delivery.job_id][max(delivery.seq, 0) :]
+                self._deliveries.save(to_save(delivery, self._jobs[delivery.job_id].followers, later, now))
+
+    async def deliveries(self, job_id: str) -> list[Delivery]:
+        """Return the deliveries of a job."""
+        return self._deliveries.of_job(job_id)
+
+    async def lead(self, duty: str, holder: str, term: timedelta) -> bool:
+        """Become or stay the one who does `duty`."""
+        now = self._clock.now()
+        leader, until = self._duties.get(duty, (holder, now))
+        if leader != holder and until > now:
+            return False
+        self._duties[duty] = (holder, now + term)
+        return True
+
+    async def resign(self, duty: str, holder: str) -> None:
+        """Let somebody else lead at once."""
+        if duty in self._duties and self._duties[duty][0] == holder:
+            del self._duties[duty]
 
     async def save_worker(self, record: WorkerRecord) -> None:
         """Write a worker's record."""
@@ -241,17 +345,17 @@ class MemoryStore(Store):
 
     def _save(self, change: Change) -> Job:
         job, events = _copy(change)
-        before = self._jobs.get(job.id)
-        if before is not None and before.state is JobState.QUEUED:
-            queue = self._queues[job.task]
-            del queue[bisect_left(queue, _place(before))]
-        if job.state is JobState.QUEUED:
-            insort(self._queues.setdefault(job.task, []), _place(job))
+        if job.id in self._jobs:
+            self._lines.remove(self._jobs[job.id])
+        if waits_for_its_turn(job, self._clock.now()):
+            job = self._lines.lined_up(job)
+        self._lines.add(job)
         (self._claimed.add if job.state is JobState.RUNNING else self._claimed.discard)(job.id)
         if job.key is not None:
             self._keys[job.owner, job.key] = job.id
         self._jobs[job.id] = job
         self._events.setdefault(job.id, []).extend(events)
+        self._deliveries.wake(job, events)
         return job
 
 
@@ -261,18 +365,8 @@ def _copy(value: T) -> T:
     return copy
 
 
-def _place(job: Job) -> Place:
-    return (-job.priority, job.run_at, job.id)
-
-
 def _hold(job: Job) -> Hold:
     return Hold(job.id, job.token)
-
-
-def _depth(queue: Sequence[Place], now: datetime) -> Depth:
-    due = [run_at for _, run_at, _ in queue if run_at <= now]
-    oldest = (now - min(due)).total_seconds() if due else 0.0
-    return Depth(queued=len(queue), due=len(due), oldest_seconds=oldest)
 
 
 def _matches(job: Job, where: JobFilter) -> bool:

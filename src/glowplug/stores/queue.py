@@ -1,128 +1,180 @@
-"""Reading the queue in its order: by priority, high first, then `run_at`, then id.
+"""Reading the queue in its order: by priority, high first, then turn, then id.
 
-Jobs of one priority lie in the index by `run_at`, so the due ones are a range. The priorities in use are therefore
-walked level by level: a million jobs that wait for tomorrow cost nothing today.
+Jobs that are due stand in one index in that order, and those for later in another one by their time: a million jobs
+that wait for tomorrow cost nothing today.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, bindparam, case, func, select, tuple_
+from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select, tuple_
 
 from glowplug.job import Job
-from glowplug.store import Depth, Want
+from glowplug.store import Depth
 from glowplug.stores.moments import micros
 from glowplug.stores.rows import job_of
-from glowplug.stores.tables import IS_LEASED, IS_QUEUED, jobs
+from glowplug.stores.rules import line_order
+from glowplug.stores.tables import HAS_EXPIRY, IS_DISPATCHED, IS_FOR_LATER, IS_LEASED, IS_LINED_UP, IS_QUEUED, jobs
 
-_TOP = 2**31
-
-_WAITS = (IS_QUEUED, jobs.c.task == bindparam("task"))
+_OF_TASK = jobs.c.task == bindparam("task")
 _IS_DUE = jobs.c.run_at <= bindparam("now")
-_IS_OF_LEVEL = jobs.c.priority == bindparam("priority")
+_MAY_START = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > bindparam("now"))
+_NEXT = (
+    select(jobs)
+    .where(IS_LINED_UP, _OF_TASK, _MAY_START)
+    .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+    .limit(bindparam("limit"))
+)
+_DUE = _NEXT.with_for_update(skip_locked=True)
+_UNDISPATCHED = _NEXT.where(jobs.c.dispatched_at.is_(None))
+# Not skipped but waited for: who asks by name must learn what became of the job.
+_CHOSEN = (
+    select(jobs)
+    .where(
+        IS_QUEUED,
+        jobs.c.id.in_(bindparam("ids", expanding=True)),
+        jobs.c.task.in_(bindparam("tasks", expanding=True)),
+        _IS_DUE,
+        _MAY_START,
+    )
+    .order_by(jobs.c.id)
+    .with_for_update()
+)
+_IS_OVERDUE = and_(IS_FOR_LATER, _OF_TASK, _IS_DUE)
+_OVERDUE = (
+    select(jobs)
+    .where(_IS_OVERDUE)
+    .order_by(jobs.c.run_at, jobs.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_ANY_OVERDUE = select(jobs.c.id).where(_IS_OVERDUE).limit(1)
+_EXPIRED = (
+    select(jobs)
+    .where(HAS_EXPIRY, jobs.c.expires_at <= bindparam("now"))
+    .order_by(jobs.c.expires_at, jobs.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_PLACE = select(jobs.c.task, jobs.c.priority, jobs.c.turn).where(IS_QUEUED, jobs.c.id == bindparam("job_id"))
+_OF_LINE = and_(IS_LINED_UP, _OF_TASK)
+_IS_AHEAD = tuple_(jobs.c.turn, jobs.c.id) < tuple_(bindparam("turn"), bindparam("job_id"))
+_FIRST = select(jobs.c.run_at).where(_OF_TASK, _MAY_START).order_by(jobs.c.run_at).limit(1)
+_FIRST_DUE, _FIRST_LATER = _FIRST.where(IS_LINED_UP), _FIRST.where(IS_FOR_LATER)
+_WAITING = select(jobs.c.task, func.count(), func.min(jobs.c.run_at)).group_by(jobs.c.task)
+_IN_LINE, _FOR_LATER = _WAITING.where(IS_LINED_UP), _WAITING.where(IS_FOR_LATER)
+_OVERDUE_COUNT = select(func.count()).where(_IS_OVERDUE)
+_AT_BROKER = select(jobs.c.task).where(IS_DISPATCHED)
+_AT_WORK = select(jobs.c.task).where(*IS_LEASED)
 
 
 def _bounded_count(rows: Select[str]) -> Select[int]:
     return select(func.count()).select_from(rows.limit(bindparam("limit")).subquery())
 
 
-_LEVEL = (
-    select(jobs.c.priority)
-    .where(*_WAITS, jobs.c.priority < bindparam("below"))
-    .order_by(jobs.c.priority.desc())
-    .limit(1)
-)
-_DUE = (
-    select(jobs)
-    .where(*_WAITS, _IS_DUE, jobs.c.priority == _LEVEL.scalar_subquery())
-    .order_by(jobs.c.run_at, jobs.c.id)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-)
-_PLACE = select(jobs.c.task, jobs.c.priority, jobs.c.run_at).where(IS_QUEUED, jobs.c.id == bindparam("job_id"))
-_OF_LEVEL = select(jobs.c.id).where(*_WAITS, _IS_DUE, _IS_OF_LEVEL)
-_AHEAD = tuple_(jobs.c.run_at, jobs.c.id) < tuple_(bindparam("run_at"), bindparam("job_id"))
-_COUNT_LEVEL = _bounded_count(_OF_LEVEL)
-_COUNT_AHEAD = _bounded_count(_OF_LEVEL.where(_AHEAD))
-_FIRST = select(jobs.c.run_at).where(*_WAITS, _IS_OF_LEVEL).order_by(jobs.c.run_at).limit(1)
-_DUE_COUNT = func.sum(case((_IS_DUE, 1), else_=0))
-_WAITING = select(jobs.c.task, func.count(), _DUE_COUNT, func.min(jobs.c.run_at)).where(IS_QUEUED).group_by(jobs.c.task)
-_AT_WORK = select(jobs.c.task).where(*IS_LEASED)
+_COUNT_ABOVE = _bounded_count(select(jobs.c.id).where(_OF_LINE, jobs.c.priority > bindparam("priority")))
+_COUNT_AHEAD = _bounded_count(select(jobs.c.id).where(_OF_LINE, jobs.c.priority == bindparam("priority"), _IS_AHEAD))
+_COUNT_LEVEL = _bounded_count(select(jobs.c.id).where(_OF_LINE, jobs.c.priority == bindparam("priority")))
 
 
-def due_jobs(connection: Connection, want: Want, now: datetime) -> list[Job]:
-    """Return and lock the due jobs of `want` that come first."""
-    if want.slots <= 0:
-        return []
-    found = [job for task in dict.fromkeys(want.tasks) for job in _due_of_task(connection, task, want.slots, now)]
-    found.sort(key=lambda job: (-job.priority, job.run_at, job.id))
-    return found[: want.slots]
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many stand ahead of a job, and the task whose line may not be complete: some are due that have no turn."""
+
+    ahead: int
+    overdue: str | None
 
 
-def _due_of_task(connection: Connection, task: str, limit: int, now: datetime) -> list[Job]:
-    due: list[Job] = []
-    below: int | None = _TOP
-    while below is not None and len(due) < limit:
-        asked = {"task": task, "below": below, "now": micros(now), "limit": limit - len(due)}
-        level = [job_of(row) for row in connection.execute(_DUE, asked)]
-        due += level
-        # A level whose jobs are all for later looks like no level at all, so that case is asked for.
-        below = level[-1].priority if level else next_level(connection, task, below)
-    return due
+def due_jobs(connection: Connection, tasks: Collection[str], limit: int, now: datetime) -> list[Job]:
+    """Return and lock the due jobs of `tasks` that come first."""
+    return _first(connection, _DUE, tasks, limit, now)
 
 
-def next_level(connection: Connection, task: str, below: int = _TOP) -> int | None:
-    """Return the highest priority under `below` that a queued job of `task` has."""
-    level: int | None = connection.execute(_LEVEL, {"task": task, "below": below}).scalar()
-    return level
+def undispatched(connection: Connection, tasks: Collection[str], limit: int, now: datetime) -> list[Job]:
+    """Return the due jobs of `tasks` that come first of those whose hint no broker has."""
+    return _first(connection, _UNDISPATCHED, tasks, limit, now)
 
 
-def levels(connection: Connection, task: str) -> Iterator[int]:
-    """Yield the priorities that queued jobs of `task` have, high first."""
-    level = next_level(connection, task)
-    while level is not None:
-        yield level
-        level = next_level(connection, task, level)
+def _first(
+    connection: Connection, statement: Select[tuple[object, ...]], tasks: Collection[str], limit: int, now: datetime
+) -> list[Job]:
+    found: list[Job] = []
+    for task in set(tasks) if limit > 0 else ():
+        asked = {"task": task, "now": micros(now), "limit": limit}
+        found += map(job_of, connection.execute(statement, asked))
+    return sorted(found, key=line_order)[:limit]
 
 
-def position(connection: Connection, job_id: str, limit: int, now: datetime) -> int | None:
+def chosen_jobs(
+    connection: Connection, job_ids: Collection[str], tasks: Collection[str], limit: int, now: datetime
+) -> list[Job]:
+    """Return and lock those of `job_ids` that are due jobs of `tasks`."""
+    asked = {"ids": list(job_ids), "tasks": list(tasks), "now": micros(now)}
+    return sorted(map(job_of, connection.execute(_CHOSEN, asked)), key=line_order)[: max(limit, 0)]
+
+
+def overdue_jobs(connection: Connection, task: str, limit: int, now: datetime) -> list[Job]:
+    """Return and lock jobs of `task` that are due and have no place in line yet, the longest due first."""
+    asked = {"task": task, "now": micros(now), "limit": limit}
+    return [job_of(row) for row in connection.execute(_OVERDUE, asked)]
+
+
+def overdue_tasks(connection: Connection, tasks: Collection[str], now: datetime) -> list[str]:
+    """Return those of `tasks` that have such jobs."""
+    return [task for task in set(tasks) if connection.execute(_ANY_OVERDUE, {"task": task, "now": micros(now)}).first()]
+
+
+def expired_jobs(connection: Connection, limit: int, now: datetime) -> list[Job]:
+    """Return and lock queued jobs whose time to start is over, the oldest first."""
+    return [job_of(row) for row in connection.execute(_EXPIRED, {"now": micros(now), "limit": limit})]
+
+
+def standing(connection: Connection, job_id: str, limit: int, now: datetime) -> Standing | None:
     """Count the due jobs ahead of a queued one, up to `limit`."""
     row = connection.execute(_PLACE, {"job_id": job_id}).first()
     if row is None:
         return None
-    task, priority, run_at = row
-    asked = {"task": task, "now": micros(now), "run_at": run_at, "job_id": job_id}
+    task, priority, turn = row
+    asked = {"task": task, "priority": priority, "turn": turn, "job_id": job_id}
     ahead = 0
-    for level in levels(connection, task):
-        if level < priority or ahead >= limit:
-            break
-        count = _COUNT_AHEAD if level == priority else _COUNT_LEVEL
-        ahead += connection.execute(count, asked | {"priority": level, "limit": limit - ahead}).scalar_one()
-    return ahead
+    for count in (_COUNT_ABOVE, _COUNT_LEVEL if turn is None else _COUNT_AHEAD):
+        ahead += connection.execute(count, asked | {"limit": limit - ahead}).scalar_one()
+    return Standing(ahead, next(iter(overdue_tasks(connection, [task], now)), None))
 
 
-def next_due_seconds(connection: Connection, tasks: Sequence[str], now: datetime) -> float | None:
+def next_due_seconds(connection: Connection, tasks: Collection[str], now: datetime) -> float | None:
     """Return the seconds until the first queued job of `tasks` is due, None if there is none."""
-    earliest: int | None = None
-    for task in dict.fromkeys(tasks):
-        for level in levels(connection, task):
-            first: int = connection.execute(_FIRST, {"task": task, "priority": level}).scalar_one()
-            earliest = first if earliest is None else min(earliest, first)
-            if earliest <= micros(now):
-                return 0.0
-    return None if earliest is None else (earliest - micros(now)) / 1_000_000
+    times: list[int] = []
+    for task in set(tasks):
+        asked = {"task": task, "now": micros(now)}
+        if connection.execute(_FIRST_DUE, asked).first():
+            return 0.0
+        times += connection.execute(_FIRST_LATER, asked).scalars()
+    return max(0.0, (min(times) - micros(now)) / 1_000_000) if times else None
 
 
 def depths(connection: Connection, now: datetime) -> dict[str, Depth]:
     """Count what waits and what runs, by task."""
     found: dict[str, Depth] = {}
-    for task, queued, due, oldest in connection.execute(_WAITING, {"now": micros(now)}):
-        age = (micros(now) - oldest) / 1_000_000 if due else 0.0
-        found[task] = Depth(queued=queued, due=due, oldest_seconds=age)
-    for task, running in Counter(connection.execute(_AT_WORK).scalars()).items():
-        found[task] = replace(found.get(task, Depth()), running=running)
+    for task, count, oldest in connection.execute(_IN_LINE):
+        found[task] = Depth(queued=count, due=count, oldest_seconds=_age(oldest, now))
+    for task, count, oldest in connection.execute(_FOR_LATER):
+        depth = found.get(task, Depth())
+        due = 0
+        if oldest <= micros(now):
+            due = connection.execute(_OVERDUE_COUNT, {"task": task, "now": micros(now)}).scalar_one()
+        age = max(depth.oldest_seconds, _age(oldest, now))
+        found[task] = replace(depth, queued=depth.queued + count, due=depth.due + due, oldest_seconds=age)
+    for task, count in Counter(connection.execute(_AT_BROKER).scalars()).items():
+        found[task] = replace(found.get(task, Depth()), dispatched=count)
+    for task, count in Counter(connection.execute(_AT_WORK).scalars()).items():
+        found[task] = replace(found.get(task, Depth()), running=count)
     return found
+
+
+def _age(oldest: int, now: datetime) -> float:
+    return max(0.0, (micros(now) - oldest) / 1_000_000)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, select, tup
 
 from glowplug.job import Job, JobEvent, JobState
 from glowplug.store import Hold, JobFilter, JobPage, ModelInfo, WorkerRecord
-from glowplug.stores.moments import micros
+from glowplug.stores.moments import micros, moment
 from glowplug.stores.rows import event_of, job_of
 from glowplug.stores.rules import cursor_after, found, parse_cursor
 from glowplug.stores.tables import HAS_BATCH, IS_LEASED, STATE_IS, events, jobs, models, workers
@@ -24,6 +24,14 @@ _EVENTS = (
 )
 _NEWEST = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(bindparam("limit"))
 _BELOW = tuple_(jobs.c.created_at, jobs.c.id) < tuple_(bindparam("page_at"), bindparam("page_id"))
+_TIMES = (
+    select(jobs.c.created_at)
+    .where(jobs.c.owner == bindparam("owner"))
+    .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+    .offset(bindparam("skipped"))
+    .limit(1)
+)
+_TIMES_OF_TASK = _TIMES.where(jobs.c.task == bindparam("task"))
 _HELD = select(jobs.c.id, jobs.c.token).where(*IS_LEASED)
 _HELD_BY = _HELD.where(jobs.c.worker_id == bindparam("worker"))
 _EXPIRED = (
@@ -90,6 +98,13 @@ def _one_state(
 def job_events(connection: Connection, job_id: str, after: int, limit: int) -> list[JobEvent]:
     """Return the events behind `after`."""
     return [event_of(row) for row in connection.execute(_EVENTS, {"job_id": job_id, "after": after, "limit": limit})]
+
+
+def nth_newest(connection: Connection, owner: str, n: int, task: str | None) -> datetime | None:
+    """Return when the owner's `n`-th newest job was made."""
+    asked = {"owner": owner, "task": task, "skipped": n - 1}
+    at: int | None = connection.execute(_TIMES if task is None else _TIMES_OF_TASK, asked).scalar() if n > 0 else None
+    return None if at is None else moment(at)
 
 
 def held_by(connection: Connection, worker_id: str) -> list[Hold]:

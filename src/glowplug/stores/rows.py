@@ -12,13 +12,35 @@ from typing import Any
 import msgspec
 
 from glowplug.artifact import Artifact
-from glowplug.job import Attempt, Budget, Checkpoint, Failure, Job, JobEvent, JobState, Progress, Spent
+from glowplug.job import (
+    STRIDE,
+    Attempt,
+    Budget,
+    Checkpoint,
+    Failure,
+    Follower,
+    Job,
+    JobEvent,
+    JobState,
+    Progress,
+    Spent,
+)
+from glowplug.store import Delivery, Try
 from glowplug.stores.moments import micros, moment
 from glowplug.stores.tables import jobs
 
 _to_json = msgspec.json.Encoder().encode
 
-_TIMES = ("created_at", "run_at", "lease_until", "started_at", "finished_at", "cancel_requested_at")
+_TIMES = (
+    "created_at",
+    "run_at",
+    "lease_until",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+    "expires_at",
+    "dispatched_at",
+)
 
 # The type of each JSON column, and the value that NULL stands for.
 _JSON: dict[str, tuple[Any, Any]] = {
@@ -30,9 +52,12 @@ _JSON: dict[str, tuple[Any, Any]] = {
     "failure": (Failure, None),
     "attempts": (tuple[Attempt, ...], ()),
     "artifacts": (tuple[Artifact, ...], ()),
+    "followers": (tuple[Follower, ...], ()),
     "input": (dict[str, Any], None),
     "result": (Any, None),
 }
+_read_followers = msgspec.json.Decoder(tuple[Follower, ...]).decode
+_read_tries = msgspec.json.Decoder(tuple[Try, ...]).decode
 # Interned, because a call with thirty keywords compares each with each unless they are the same objects.
 _COLUMNS = tuple(sys.intern(str(column.name)) for column in jobs.columns)
 _DECODERS = tuple((name, msgspec.json.Decoder(kind).decode, default) for name, (kind, default) in _JSON.items())
@@ -59,9 +84,15 @@ def _as_is(value: Any) -> Any:
     return value
 
 
+def _stride_or_null(stride: int) -> int | None:
+    return None if stride == STRIDE else stride
+
+
 def _encoder(name: str) -> Callable[[Any], Any]:
     if name == "state":
         return attrgetter("value")
+    if name == "stride":
+        return _stride_or_null
     if name in _JSON:
         return _json_or_null(_JSON[name][1])
     return _optional_micros if name in _TIMES else _as_is
@@ -93,7 +124,13 @@ def job_of(row: Sequence[Any]) -> Job:
         text = fields[name]
         fields[name] = default if text is None else decode(text)
     fields["state"] = _states[fields["state"]]
+    fields["stride"] = fields["stride"] or STRIDE
     return Job(**fields)
+
+
+def followers_of(text: str | None) -> tuple[Follower, ...]:
+    """Rebuild the followers of a job from their column."""
+    return _read_followers(text) if text else ()
 
 
 def event_row(event: JobEvent) -> dict[str, Any]:
@@ -111,3 +148,32 @@ def event_of(row: Sequence[Any]) -> JobEvent:
     """Rebuild an event from its columns, in the table's order."""
     job_id, seq, kind, at, data = row
     return JobEvent(job_id, seq, kind, moment(at), msgspec.json.decode(data) if data else {})
+
+
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
+    """Return the columns of a delivery."""
+    return {
+        "job_id": delivery.job_id,
+        "door": delivery.door,
+        "seq": delivery.seq,
+        "due_at": _optional_micros(delivery.due_at),
+        "failures": delivery.failures,
+        "failing_since": _optional_micros(delivery.failing_since),
+        "given_up": delivery.given_up,
+        "tries": to_text(delivery.tries) if delivery.tries else None,
+    }
+
+
+def delivery_of(row: Sequence[Any]) -> Delivery:
+    """Rebuild a delivery from its columns, in the table's order."""
+    job_id, door, seq, due_at, failures, failing_since, given_up, tries = row
+    return Delivery(
+        job_id=job_id,
+        door=door,
+        seq=seq,
+        due_at=None if due_at is None else moment(due_at),
+        failures=failures,
+        failing_since=None if failing_since is None else moment(failing_since),
+        given_up=bool(given_up),
+        tries=_read_tries(tries) if tries else (),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
@@ -10,12 +11,14 @@ from typing import Any, TypeGuard
 import msgspec
 
 from glowplug.errors import IdempotencyMismatch, InvalidInput, NotFound
-from glowplug.job import Change, Job, JobRequest, JobState, repeats_last_settlement, settled
-from glowplug.store import Hold, Settled, Settlement, Submission
+from glowplug.job import Change, Follower, Job, JobEvent, JobRequest, JobState, repeats_last_settlement, settled
+from glowplug.store import Delivery, Hold, Settled, Settlement, Submission
 from glowplug.stores.moments import micros, moment
 
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9a-f]{1,32})")
 _PRIORITY_LIMIT = 2**31
+_STRIDE_LIMIT = 2**31
+_TRIES_KEPT = 20
 _TEXTS = ("task", "owner", "key", "batch_id", "webhook")
 
 
@@ -24,14 +27,19 @@ def checked(request: JobRequest) -> JobRequest:
 
     Raises:
         InvalidInput: a value is not plain JSON, a text is not Unicode, a time has no zone or lies beyond the calendar,
-            or the priority is out of range.
+            or the priority or the stride is out of range.
     """
     for name in _TEXTS:
         _check_text(name, getattr(request, name))
     if abs(request.priority) >= _PRIORITY_LIMIT:
         raise InvalidInput(f"priority {request.priority} is out of range", fields=["priority"])
-    if request.run_at is not None:
-        _check_moment(request.run_at)
+    if not 0 < request.stride < _STRIDE_LIMIT:
+        raise InvalidInput(f"stride {request.stride} is out of range", fields=["stride"])
+    for name in ("run_at", "expires_at"):
+        _check_moment(name, getattr(request, name))
+    for follower in request.followers:
+        for text in (follower.door, *follower.types):
+            _check_text("followers", text)
     return replace(request, input=_plain("input", request.input), metadata=_plain("metadata", request.metadata))
 
 
@@ -42,14 +50,16 @@ def _check_text(name: str, value: str | None) -> None:
         raise InvalidInput(f"{name} is not Unicode text: {error.reason}", fields=[name]) from error
 
 
-def _check_moment(at: datetime) -> None:
+def _check_moment(name: str, at: datetime | None) -> None:
+    if at is None:
+        return
     if at.utcoffset() is None:
-        raise InvalidInput("run_at needs a time zone, such as a final Z", fields=["run_at"])
+        raise InvalidInput(f"{name} needs a time zone, such as a final Z", fields=[name])
     try:
         at.astimezone(UTC)
     except OverflowError as error:
         # Its row could be written, and then neither it nor a page or a claim with it could ever be read again.
-        raise InvalidInput("run_at is no time between the years 1 and 9999 in UTC", fields=["run_at"]) from error
+        raise InvalidInput(f"{name} is no time between the years 1 and 9999 in UTC", fields=[name]) from error
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -103,3 +113,40 @@ def parse_cursor(cursor: str) -> tuple[datetime, str]:
     if match is None:
         raise InvalidInput("not a cursor of ours; take next_cursor of the page before", fields=["cursor"])
     return moment(int(match[1])), match[2]
+
+
+def line_order(job: Job) -> tuple[int, bool, int, str]:
+    """Return what jobs are claimed by, the smallest first: priority, turn, id. What has no turn yet is last."""
+    return (-job.priority, job.turn is None, job.turn or 0, job.id)
+
+
+def waits_for_its_turn(job: Job, now: datetime) -> bool:
+    """Say whether the job is due and has no place in line yet."""
+    return job.state is JobState.QUEUED and job.turn is None and job.run_at <= now
+
+
+def may_start(job: Job, now: datetime) -> bool:
+    """Say whether a worker could take the job: it is due and has not expired."""
+    return job.state is JobState.QUEUED and job.run_at <= now and not is_expired(job, now)
+
+
+def is_expired(job: Job, now: datetime) -> bool:
+    """Say whether the time to start is over."""
+    return job.expires_at is not None and job.expires_at <= now
+
+
+def doors_to_tell(followers: Iterable[Follower], events: Iterable[JobEvent]) -> list[str]:
+    """Return the doors of the followers that want one of these events."""
+    types = {event.type for event in events}
+    return list(dict.fromkeys(one.door for one in followers if any(map(one.wants, types))))
+
+
+def woken(delivery: Delivery, now: datetime) -> Delivery:
+    """Make a delivery due, unless it has a time already or was given up."""
+    return delivery if delivery.given_up or delivery.due_at is not None else replace(delivery, due_at=now)
+
+
+def to_save(delivery: Delivery, followers: Iterable[Follower], later: Iterable[JobEvent], now: datetime) -> Delivery:
+    """Return a delivery as it is to be saved, `later` being the events above its `seq`."""
+    delivery = replace(delivery, tries=delivery.tries[-_TRIES_KEPT:])
+    return woken(delivery, now) if delivery.door in doors_to_tell(followers, later) else delivery

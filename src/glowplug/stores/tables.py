@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -17,12 +18,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     literal_column,
 )
 
 from glowplug.job import JobState
 
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 
@@ -54,6 +56,10 @@ jobs = Table(
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
     Column("cancel_requested_at", BigInteger),
+    Column("expires_at", BigInteger),
+    Column("stride", BigInteger),
+    Column("turn", BigInteger),
+    Column("dispatched_at", BigInteger),
     Column("webhook", Text),
     Column("budget", Text),
     Column("spent", Text),
@@ -63,6 +69,7 @@ jobs = Table(
     Column("failure", Text),
     Column("attempts", Text),
     Column("artifacts", Text),
+    Column("followers", Text),
     Column("input", Text, nullable=False),
     Column("result", Text),
 )
@@ -76,6 +83,27 @@ events = Table(
     Column("at", BigInteger, nullable=False),
     Column("data", Text),
     sqlite_with_rowid=False,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("job_id", String(32), ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("door", String(200), primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("due_at", BigInteger),
+    Column("failures", Integer, nullable=False),
+    Column("failing_since", BigInteger),
+    Column("given_up", Boolean, nullable=False),
+    Column("tries", Text),
+)
+
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("holder", String(200), nullable=False),
+    Column("until", BigInteger, nullable=False),
 )
 
 workers = Table(
@@ -100,15 +128,41 @@ IS_LEASED = (IS_RUNNING, jobs.c.lease_until.is_not(None))
 HAS_KEY = jobs.c.key.is_not(None)
 HAS_BATCH = jobs.c.batch_id.is_not(None)
 HAS_ENDED = jobs.c.finished_at.is_not(None)
+IS_LINED_UP = and_(IS_QUEUED, jobs.c.turn.is_not(None))
+IS_FOR_LATER = and_(IS_QUEUED, jobs.c.turn.is_(None))
+IS_DISPATCHED = jobs.c.dispatched_at.is_not(None)
+HAS_EXPIRY = and_(IS_QUEUED, jobs.c.expires_at.is_not(None))
+IS_TO_DELIVER = deliveries.c.due_at.is_not(None)
 
 Index(
     "jobs_queue",
     jobs.c.task,
     jobs.c.priority.desc(),
-    jobs.c.run_at,
+    jobs.c.turn,
     jobs.c.id,
-    sqlite_where=IS_QUEUED,
-    postgresql_where=IS_QUEUED,
+    sqlite_where=IS_LINED_UP,
+    postgresql_where=IS_LINED_UP,
+)
+Index(
+    "jobs_owner_line",
+    jobs.c.task,
+    jobs.c.priority,
+    jobs.c.owner,
+    jobs.c.turn,
+    sqlite_where=IS_LINED_UP,
+    postgresql_where=IS_LINED_UP,
+)
+Index("jobs_due", jobs.c.task, jobs.c.run_at, sqlite_where=IS_LINED_UP, postgresql_where=IS_LINED_UP)
+Index("jobs_later", jobs.c.task, jobs.c.run_at, jobs.c.id, sqlite_where=IS_FOR_LATER, postgresql_where=IS_FOR_LATER)
+Index("jobs_dispatched", jobs.c.task, jobs.c.dispatched_at, sqlite_where=IS_DISPATCHED, postgresql_where=IS_DISPATCHED)
+Index("jobs_expiry", jobs.c.expires_at, jobs.c.id, sqlite_where=HAS_EXPIRY, postgresql_where=HAS_EXPIRY)
+Index(
+    "deliveries_due",
+    deliveries.c.door,
+    deliveries.c.due_at,
+    deliveries.c.job_id,
+    sqlite_where=IS_TO_DELIVER,
+    postgresql_where=IS_TO_DELIVER,
 )
 Index("jobs_lease", jobs.c.lease_until, jobs.c.worker_id, sqlite_where=IS_RUNNING, postgresql_where=IS_RUNNING)
 Index("jobs_key", jobs.c.owner, jobs.c.key, unique=True, sqlite_where=HAS_KEY, postgresql_where=HAS_KEY)
