@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from tests.servers.moto import MotoServer, aws_keys, moto, running_moto
 
-from glowplug.broker import Arrival, Hint
+from glowplug.broker import Arrival, Broker, Hint
 from glowplug.brokers.sqs import SqsBroker
 from glowplug.brokers.sqs_intake import HOLD_SECONDS
 from glowplug.clock import Clock, ManualClock, SystemClock
 from glowplug.errors import BugError, Unreachable
 from glowplug.events import EventSpec, set_sink
 from glowplug.job import Attempt, Failure, Job, JobState, OutcomeKind
+from glowplug.testing.brokers import CarrierSuite
 
 __all__ = ["aws_keys", "moto"]
 pytestmark = pytest.mark.usefixtures("aws_keys")
@@ -102,7 +103,42 @@ def queue_url(moto: MotoServer, url: str, model: str = "m") -> str:
     return found
 
 
+class TestSqsBroker(CarrierSuite):
+    @pytest.fixture
+    def url(self, moto: MotoServer) -> str:
+        return moto.queues_url()
+
+    @pytest.fixture
+    async def broker(self, url: str, clock: Clock) -> AsyncIterator[Broker]:
+        async with SqsBroker(url, clock=clock, poll_seconds=1) as broker:
+            yield broker
+
+    @pytest.fixture
+    def another(self, url: str, clock: Clock) -> Callable[[], Broker]:
+        return lambda: SqsBroker(url, clock=clock, poll_seconds=1)
+
+    @pytest.fixture
+    def buried(self, url: str, moto: MotoServer) -> Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]:
+        async def read(model: str) -> Sequence[Mapping[str, Any]]:
+            return [json.loads(found["Body"]) for found in dead_letters(moto, url, model)]
+
+        return read
+
+
+@pytest.mark.chaos
+class TestFifoQueues(TestSqsBroker):
+    @pytest.fixture
+    def url(self, moto: MotoServer) -> str:
+        return moto.queues_url(fifo=True)
+
+
 class TestHints:
+    """What the suite asks of standard queues in the short form, asked of ordered ones."""
+
+    @pytest.fixture
+    def url(self, moto: MotoServer) -> str:
+        return moto.queues_url(fifo=True)
+
     async def test_a_hint_arrives_where_it_is_wanted_and_is_gone_once_acknowledged(
         self, life: AsyncExitStack, url: str
     ) -> None:

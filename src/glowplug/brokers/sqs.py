@@ -12,9 +12,10 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from glowplug.broker import Arrival, Broker, Hint
+from glowplug.brokers.messages import letter
 from glowplug.brokers.rows import RowsBroker
 from glowplug.brokers.sqs_intake import Intake, Lookout, Shared
-from glowplug.brokers.sqs_messages import SqsAddress, letter
+from glowplug.brokers.sqs_messages import SqsAddress
 from glowplug.brokers.sqs_queues import Receipt, SqsQueues
 from glowplug.clock import Clock
 from glowplug.drivers.aws import AwsClient, AwsPlace

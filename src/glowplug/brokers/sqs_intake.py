@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from glowplug.broker import Arrival, Hint
-from glowplug.brokers.sqs_messages import BATCH, hint_of
+from glowplug.brokers.messages import hint_of
+from glowplug.brokers.sqs_messages import BATCH
 from glowplug.brokers.sqs_queues import Message, Receipt, SqsQueues
 from glowplug.clock import Clock
 from glowplug.errors import GlowplugError, InvalidInput
@@ -133,9 +134,10 @@ class Intake:
             messages = await shared.queues.receive(
                 self._model, count, wait_seconds=shared.poll_seconds, visibility_seconds=VISIBILITY_SECONDS
             )
-        refused = self._admit(messages, shared.clock.monotonic() + HOLD_SECONDS)
-        if self._arrived and messages:
-            await shared.ring([held.arrival.hint for held in self._arrived])
+        until = shared.clock.monotonic() + HOLD_SECONDS
+        read, refused = self._read(messages)
+        self._arrived.extend(_Held(arrival, receipt, until) for arrival, receipt in read)
+        await shared.ring([arrival.hint for arrival, _ in read])
         if surplus := self._surplus():
             await shared.queues.show(surplus)
         for message, reason in refused:
@@ -143,16 +145,16 @@ class Intake:
             await shared.queues.bury(self._model, message.body, reason)
             await shared.queues.delete([message.receipt])
 
-    def _admit(self, messages: Sequence[Message], until: float) -> list[tuple[Message, str]]:
-        refused = []
+    def _read(self, messages: Sequence[Message]) -> tuple[list[tuple[Arrival, Receipt]], list[tuple[Message, str]]]:
+        read, refused = [], []
         for message in messages:
             try:
                 hint = hint_of(message.body, self._model)
             except InvalidInput as error:
                 refused.append((message, error.message))
             else:
-                self._arrived.append(_Held(Arrival(hint, message.receipt), message.receipt, until))
-        return refused
+                read.append((Arrival(hint, message.receipt), message.receipt))
+        return read, refused
 
     def _free(self) -> int:
         self._forget_shown()

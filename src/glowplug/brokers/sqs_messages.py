@@ -1,28 +1,21 @@
-"""What is sent over SQS and to where: addresses, names of queues, bodies of messages. Pure."""
+"""What is sent over SQS and to where: addresses, names of queues, groups of messages. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from glowplug.broker import Hint
 from glowplug.drivers.aws import checked_endpoint
-from glowplug.errors import InvalidInput, SettingsError
-from glowplug.job import Attempt, Job
+from glowplug.errors import SettingsError
 
 LONGEST_QUEUE_NAME = 80
-LONGEST_GROUP = 128
-LONGEST_ID = 512
 LONGEST_REASON = 1000
 BATCH = 10
-# SQS takes 1 MiB, but what speaks like it, and SQS not long ago, a quarter of that.
-LETTER_BYTES = 200_000
 HINT_ATTRIBUTES = {"VisibilityTimeout": "60", "ReceiveMessageWaitTimeSeconds": "20"}
 DEAD_SECONDS = 14 * 86_400
 # Hints go back often while models come and go, and that says nothing against them.
@@ -83,32 +76,6 @@ class SqsAddress:
         return f"{self.prefix}-{plain}{ending}"
 
 
-def body_of(hint: Hint) -> str:
-    """Return the message that carries a hint."""
-    return json.dumps({"job_id": hint.job_id, "task": hint.task, "priority": hint.priority, "owner": hint.owner})
-
-
-def hint_of(body: str, model: str) -> Hint:
-    """Read a message of the queue of `model`. Raises `InvalidInput` with the reason."""
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"not JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise InvalidInput("not a JSON object")
-    job_id, task, priority = said.get("job_id"), said.get("task"), said.get("priority", 0)
-    for name, value in (("job_id", job_id), ("task", task)):
-        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID:
-            raise InvalidInput(f"{name} is missing, or no text of at most {LONGEST_ID} characters")
-    if not isinstance(priority, int) or isinstance(priority, bool):
-        raise InvalidInput("priority is no whole number")
-    owner = said.get("owner", "")
-    hint = Hint(str(job_id), str(task), priority, owner if isinstance(owner, str) else "")
-    if hint.model != model:
-        raise InvalidInput(f"task {hint.task[:80]!r} is of another model than this queue")
-    return hint
-
-
 def group_of(hint: Hint, *, fifo: bool) -> str | None:
     """Return the message group: the owner, so that one who sends much does not hold up the rest.
 
@@ -118,44 +85,6 @@ def group_of(hint: Hint, *, fifo: bool) -> str | None:
     if not group:
         return None
     return group if _GROUP.fullmatch(group) else hashlib.sha256(group.encode()).hexdigest()
-
-
-def letter(job: Job) -> str:
-    """Return the dead letter of a failed job: what was asked, and each attempt at it."""
-    said: dict[str, Any] = {
-        "job_id": job.id,
-        "task": job.task,
-        "owner": job.owner,
-        "state": job.state.value,
-        "created_at": _time(job.created_at),
-        "finished_at": _time(job.finished_at),
-        "failure": {"code": job.failure.code, "message": job.failure.message} if job.failure else None,
-        "attempts": [_told(attempt) for attempt in job.attempts],
-        "metadata": job.metadata,
-        "input": job.input,
-    }
-    # The row has them still; a letter that no queue takes would be told to nobody.
-    for spared in ("input", "metadata", "attempts", None):
-        text = json.dumps(said, default=str)
-        if len(text) <= LETTER_BYTES or spared is None:
-            break
-        said |= {spared: None, "left_out": [*said.get("left_out", []), spared]}
-    return text
-
-
-def _told(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "number": attempt.number,
-        "worker": attempt.worker_id,
-        "started_at": _time(attempt.started_at),
-        "ended_at": _time(attempt.ended_at),
-        "outcome": attempt.outcome.value if attempt.outcome else None,
-        "error": f"{attempt.failure.code}: {attempt.failure.message}" if attempt.failure else None,
-    }
-
-
-def _time(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None
 
 
 def reason_attributes(reason: str) -> Mapping[str, Any]:

@@ -11,13 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 from glowplug.broker import Hint
+from glowplug.brokers.messages import body_of
 from glowplug.brokers.sqs_messages import (
     DEAD_SECONDS,
     FIFO_ATTRIBUTES,
     HINT_ATTRIBUTES,
     MAX_RECEIVES,
     SqsAddress,
-    body_of,
     by_tens,
     group_of,
     reason_attributes,
