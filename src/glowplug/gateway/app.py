@@ -10,13 +10,14 @@ from fastapi import FastAPI
 from glowplug.gateway import documents, problems
 from glowplug.gateway.auth import Guard
 from glowplug.gateway.parts import GatewayParts
-from glowplug.gateway.routes import artifacts, batches, events, jobs, link, metrics, models, notices, run
+from glowplug.gateway.routes import artifacts, batches, deliveries, events, jobs, link, metrics, models, notices, run
 from glowplug.gateway.service import Gateway
 
 _ROUTERS = (
     jobs.router,
     batches.router,
     events.router,
+    deliveries.router,
     run.router,
     models.router,
     artifacts.router,

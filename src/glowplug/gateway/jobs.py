@@ -6,6 +6,7 @@ import math
 import statistics
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from glowplug.gateway.ledger import Ledger, last_run_seconds
 from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.schemas import JobView, Links, Submit, job_view
 from glowplug.gateway.shelf import Shelf
-from glowplug.job import Attempt, Job, JobRequest, JobState, OutcomeKind
+from glowplug.job import Attempt, Follower, Job, JobRequest, JobState, OutcomeKind
 from glowplug.readiness import ComponentSnapshot, MergedBoard
 from glowplug.store import Depth, Store, Submission
 
@@ -65,7 +66,7 @@ class Jobs:
     """The callers' side of the jobs.
 
     `free_slots` says how many jobs of a task the workers would take now; `has_room` whether there is disk for more;
-    `wanted` hears which model work was queued for.
+    `wanted` hears which model work was queued for; `followers` says who is told of a new job.
     """
 
     def __init__(
@@ -92,11 +93,17 @@ class Jobs:
         self.free_slots: Callable[[str], int] = lambda task: 0
         self.has_room: Callable[[], bool] = lambda: True
         self.wanted: Callable[[str], None] = lambda model: None
+        self.followers: Callable[[JobRequest], tuple[Follower, ...]] = lambda request: ()
 
     async def submit(
-        self, wishes: Sequence[Submit], *, key: str | None = None, batch_id: str | None = None
+        self,
+        wishes: Sequence[Submit],
+        *,
+        key: str | None = None,
+        batch_id: str | None = None,
+        owner: str | None = None,
     ) -> list[Submission]:
-        """Queue all the jobs or none, once checked.
+        """Queue all the jobs or none, once checked, as those of `owner` (None: of the gateway's own).
 
         Raises:
             InvalidInput, UnknownTask, TooLarge: a job is wrong; with several, the message says which.
@@ -107,9 +114,9 @@ class Jobs:
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             raise InvalidInput(f"Idempotency-Key takes 1 to {LONGEST_KEY} characters")
         requests = (
-            [await self._request(wish, key) for wish in wishes]
+            [await self._request(wish, key, owner) for wish in wishes]
             if batch_id is None
-            else await self._batch(wishes, key, batch_id)
+            else await self._batch(wishes, key, batch_id, owner)
         )
         submissions = await self._ledger.submit(requests)
         for model in {model_of(wish.task) for wish in wishes}:
@@ -162,34 +169,40 @@ class Jobs:
         if not self.has_room():
             raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
 
-    async def _batch(self, wishes: Sequence[Submit], key: str | None, batch_id: str) -> list[JobRequest]:
+    async def _batch(
+        self, wishes: Sequence[Submit], key: str | None, batch_id: str, owner: str | None
+    ) -> list[JobRequest]:
         made = []
         for number, wish in enumerate(wishes):
             # A key belongs to one job: those of a batch share the caller's with their number behind it.
             own_key = None if key is None else f"{key}:{number}"
             try:
-                made.append(await self._request(wish, own_key, batch_id))
+                made.append(await self._request(wish, own_key, owner, batch_id))
             except UserError as error:
                 raise type(error)(f"jobs.{number}: {error.message}", **error.data) from error
         return made
 
-    async def _request(self, wish: Submit, key: str | None, batch_id: str | None = None) -> JobRequest:
+    async def _request(
+        self, wish: Submit, key: str | None, owner: str | None, batch_id: str | None = None
+    ) -> JobRequest:
         task = self._catalog.check(wish.task, wish.input)
         await self._check_references(wish.input)
         _check_time(wish.run_at)
         _check_webhook(wish.webhook)
-        return JobRequest(
+        request = JobRequest(
             task=wish.task,
             input=wish.input,
-            owner=self._policy.owner,
+            owner=owner or self._policy.owner,
             key=key,
             priority=wish.priority,
             run_at=wish.run_at,
             webhook=wish.webhook,
+            webhook_events=tuple(dict.fromkeys(wish.webhook_events)),
             metadata=wish.metadata,
             batch_id=batch_id,
             budget=budget_of(task),
         )
+        return replace(request, followers=self.followers(request))
 
     async def _check_references(self, value: Any) -> None:
         for key in references(value):

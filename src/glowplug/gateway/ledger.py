@@ -5,7 +5,7 @@ Store first, then the feed, the hints and the events: nobody hears of what is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -20,10 +20,15 @@ from glowplug.store import Hold, Report, Settled, Settlement, Store, Submission,
 CancelListener = Callable[[Job], None]
 SettleListener = Callable[[Job], None]
 NotesListener = Callable[[Sequence[Report]], None]
+JobsListener = Callable[[Sequence[Job]], None]
 
 
 class Ledger:
-    """Writes jobs and spreads the word."""
+    """Writes jobs and spreads the word.
+
+    `on_queued` and `on_claim` hear of jobs that wait and that wait no more, `on_written` of all that got new events but
+    for what running attempts report, of which `on_notes` hears.
+    """
 
     def __init__(self, store: Store, broker: Broker, feed: Feed, clock: Clock) -> None:
         self._store = store
@@ -33,6 +38,9 @@ class Ledger:
         self.on_cancel: CancelListener = _ignore
         self.on_settle: SettleListener = _ignore
         self.on_notes: NotesListener = _ignore
+        self.on_queued: JobsListener = _ignore
+        self.on_claim: JobsListener = _ignore
+        self.on_written: JobsListener = _ignore
 
     async def submit(self, requests: Sequence[JobRequest]) -> list[Submission]:
         """Queue all or none. Raises `IdempotencyMismatch` and what the store raises."""
@@ -40,12 +48,17 @@ class Ledger:
         new = [submission.job for submission in submissions if submission.created]
         for job in new:
             emit("job.submitted", job=job.id, task=job.task, owner=job.owner)
+        self.on_written(new)
         await self._hint(new)
         return submissions
 
-    async def claim(self, worker_id: str, wants: Sequence[Want], lease: timedelta) -> list[Job]:
-        """Hand due jobs to a worker."""
-        jobs = await self._store.claim(worker_id, wants, lease)
+    async def claim(
+        self, worker_id: str, wants: Sequence[Want], lease: timedelta, *, only: Collection[str] | None = None
+    ) -> list[Job]:
+        """Hand due jobs to a worker; with `only`, none but those."""
+        jobs = await self._store.claim(worker_id, wants, lease, only=only)
+        self.on_claim(jobs)
+        self.on_written(jobs)
         for job in jobs:
             self._feed.changed(job.id)
             emit(
@@ -80,6 +93,7 @@ class Ledger:
             self._tell_settled(answer.job, settlement.outcome.kind)
             if answer.job.state is JobState.QUEUED:
                 again.append(answer.job)
+        self.on_written([answer.job for answer in answers if answer.accepted and answer.job is not None])
         await self._hint(again)
         return answers
 
@@ -88,12 +102,23 @@ class Ledger:
         job = await self._store.cancel(job_id)
         self._feed.settled(job)
         self.on_cancel(job)
+        self.on_written([job])
         return job
+
+    async def expire(self, *, limit: int) -> list[Job]:
+        """End queued jobs whose time to start is over."""
+        jobs = await self._store.expire(limit=limit)
+        for job in jobs:
+            self._feed.settled(job)
+            self._tell_failed(job)
+        self.on_written(jobs)
+        return jobs
 
     async def retry(self, job_id: str) -> Job:
         """Queue an ended job again. Raises `NotFound`, `Conflict`."""
         job = await self._store.retry(job_id)
         self._feed.settled(job)
+        self.on_written([job])
         await self._hint([job])
         return job
 
@@ -117,11 +142,17 @@ class Ledger:
             seconds=last_run_seconds(job) or 0.0,
         )
         if job.state is JobState.FAILED:
-            error = job.failure.message if job.failure else ""
-            emit("job.failed", job=job.id, task=job.task, attempts=job.attempt, error=error)
+            self._tell_failed(job)
+
+    def _tell_failed(self, job: Job) -> None:
+        error = job.failure.message if job.failure else ""
+        emit("job.failed", job=job.id, task=job.task, attempts=job.attempt, error=error)
 
     async def _hint(self, jobs: Sequence[Job]) -> None:
         if not jobs:
+            return
+        self.on_queued(jobs)
+        if self._broker.carries:
             return
         hints = [Hint(job.id, job.task, job.priority) for job in jobs]
         # A lost hint delays a job until the reconciler repeats it; the job itself is safe in its row.

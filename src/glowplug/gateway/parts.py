@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 from glowplug.artifact import ArtifactStore
 from glowplug.broker import Broker
 from glowplug.clock import Clock
+from glowplug.door import Door
 from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.room import free_bytes
 from glowplug.gateway.upkeep import Upkeep
@@ -36,7 +37,7 @@ Probes = Callable[[Board, MergedBoard, Upkeep], ReadinessRoutes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayParts:
-    """Started parts; the gateway stops none of them.
+    """Started parts; the gateway stops none of them, but for the `doors`, which it starts and stops itself.
 
     `board` is the gateway's own readiness. `probes` makes the readiness routes from it, from the models over all
     workers, and from what an operator may ask of those. `metrics` returns the body and the media type of `/metrics`.
@@ -49,6 +50,7 @@ class GatewayParts:
     board: Board
     clock: Clock
     policy: GatewayPolicy
+    doors: Sequence[Door] = ()
     probes: Probes = lambda own, models, upkeep: ReadinessRoutes()
     metrics: Metrics | None = None
     free_bytes: Callable[[Path], int] = free_bytes

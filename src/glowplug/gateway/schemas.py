@@ -17,16 +17,20 @@ from glowplug.artifact import Artifact
 from glowplug.gateway.ledger import last_run_seconds
 from glowplug.job import Attempt, Failure, Job, JobEvent, Progress
 from glowplug.readiness import ComponentSnapshot
-from glowplug.store import ModelInfo, TaskInfo, WorkerRecord
+from glowplug.store import Delivery, ModelInfo, TaskInfo, WorkerRecord
 
 
 class Submit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A job to queue."""
+    """A job to queue. `webhook_events` are the types of event that the webhook is told, `*` for all of them.
+
+    None named, it is told that the job has started and how it ended.
+    """
 
     task: str
     input: dict[str, Any] = {}
     priority: int = 0
     webhook: str | None = None
+    webhook_events: list[str] = []
     metadata: dict[str, Any] = {}
     run_at: datetime | None = None
 
@@ -143,6 +147,34 @@ class EventView(msgspec.Struct, frozen=True):
     type: str
     at: datetime
     data: Mapping[str, Any]
+
+
+class TryView(msgspec.Struct, frozen=True):
+    """One try to tell a door something: up to which event it was taken, and the error if not all was."""
+
+    at: datetime
+    seq: int
+    status: int | None
+    error: str
+    seconds: float
+
+
+class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a door was told of a job: all up to `seq`. The rest is tried at `due_at`, unless it was given up."""
+
+    door: str
+    seq: int
+    due_at: datetime | None
+    failures: int
+    failing_since: datetime | None
+    given_up: bool
+    tries: list[TryView]
+
+
+class DeliveryList(msgspec.Struct, frozen=True):
+    """The deliveries of a job, by door."""
+
+    deliveries: list[DeliveryView]
 
 
 class TaskView(msgspec.Struct, frozen=True):
@@ -281,6 +313,19 @@ def job_view(
 def event_view(event: JobEvent) -> EventView:
     """Return the view of an event."""
     return EventView(event.seq, event.type, event.at, event.data)
+
+
+def delivery_view(delivery: Delivery) -> DeliveryView:
+    """Return the view of a delivery."""
+    return DeliveryView(
+        door=delivery.door,
+        seq=delivery.seq,
+        due_at=delivery.due_at,
+        failures=delivery.failures,
+        failing_since=delivery.failing_since,
+        given_up=delivery.given_up,
+        tries=[TryView(one.at, one.seq, one.status, one.error, one.seconds) for one in delivery.tries],
+    )
 
 
 def task_view(task: TaskInfo, model: ModelInfo) -> TaskView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from glowplug.errors import NotFound
@@ -10,10 +11,12 @@ from glowplug.gateway.catalog import Catalog
 from glowplug.gateway.desk import Desk
 from glowplug.gateway.direct import DirectCalls
 from glowplug.gateway.dispatch import Ageing, DiskWatch, Duty, Prober, Queues, Reaper, Reconciler, Rota
+from glowplug.gateway.doorway import Doorway
 from glowplug.gateway.feed import Feed
 from glowplug.gateway.jobs import Jobs
 from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.parts import GatewayParts
+from glowplug.gateway.reception import Deliveries, FrontDesk
 from glowplug.gateway.registry import Registry
 from glowplug.gateway.retention import Cleaner
 from glowplug.gateway.room import Room
@@ -21,6 +24,7 @@ from glowplug.gateway.shelf import Shelf
 from glowplug.gateway.upkeep import Upkeep
 from glowplug.lifecycle import Startable, stop_all
 from glowplug.readiness import Component
+from glowplug.store import Report
 
 COMPONENT = "gateway"
 
@@ -48,6 +52,10 @@ class Gateway(Startable):
         self.direct = DirectCalls(self.registry, self.catalog, self.caller, clock)
         self.upkeep = Upkeep(self.registry, self.desk, self.catalog, self.caller, clock)
         self.queues = Queues(self.registry)
+        self.doorway = Doorway(parts.doors, store, clock)
+        self.deliveries = Deliveries(store, clock)
+        self.front_desk = FrontDesk(store, self.jobs, self.ledger, self.catalog, self.registry, self.deliveries)
+        self.doorway.welcome(self.front_desk)
         self._rota: Rota | None = None
 
     async def _start(self) -> None:
@@ -57,7 +65,7 @@ class Gateway(Startable):
         self.feed.open()
         self.room.look()
         self._rota = Rota(self._duties(own), self.parts.clock)
-        for part in (self.registry, self.catalog, self.caller, self.desk, self._rota):
+        for part in (self.registry, self.catalog, self.caller, self.desk, self._rota, self.doorway):
             await part.start()
         own.ready()
 
@@ -65,7 +73,9 @@ class Gateway(Startable):
         self.hang_up()
         with suppress(NotFound):
             self.parts.board.remove(COMPONENT)
-        await stop_all([*([self._rota] if self._rota else []), self.desk, self.caller, self.catalog, self.registry])
+        await stop_all(
+            [self.doorway, *([self._rota] if self._rota else []), self.desk, self.caller, self.catalog, self.registry]
+        )
 
     def hang_up(self) -> None:
         """End streams and waiting claims, so that a server that is told to stop need not wait for them."""
@@ -97,7 +107,10 @@ class Gateway(Startable):
         self.registry.on_change = self._worker_changed
         self.ledger.on_cancel = self.desk.cancel_running
         self.ledger.on_settle = self.jobs.run_times.learn
-        self.ledger.on_notes = self.shelf.remember
+        self.ledger.on_notes = self._noted
+        self.ledger.on_written = self.doorway.written
+        self.deliveries.on_due = self.doorway.wake
+        self.jobs.followers = self.doorway.followers
         self.jobs.free_slots = self.desk.free_slots
         self.jobs.has_room = self.room.enough
         self.jobs.wanted = self.desk.want_loaded
@@ -107,3 +120,8 @@ class Gateway(Startable):
     def _worker_changed(self, instance_id: str) -> None:
         self.desk.wake(instance_id)
         self.queues.resume()
+        self.front_desk.worker_changed(instance_id)
+
+    def _noted(self, reports: Sequence[Report]) -> None:
+        self.shelf.remember(reports)
+        self.doorway.wake_all()
