@@ -22,6 +22,7 @@ from glowplug.errors import (
     TooLarge,
     Unreachable,
 )
+from glowplug.stores.database import Database
 
 BUSY_TIMEOUT_SECONDS = 5.0
 SPARE_BYTES = 1 << 20
@@ -38,10 +39,8 @@ _PRAGMAS = (
 )
 
 
-class SqliteDatabase:
+class SqliteDatabase(Database):
     """One database file: hands out connections and translates errors. One writer, and readers beside it on the log."""
-
-    readers = 2
 
     def __init__(self, path: Path) -> None:
         self.path = path
