@@ -56,6 +56,15 @@ class RabbitDoorOptions:
         """Return the options of each kind."""
         return {Kind.TRAIN: self.train, Kind.CONVERT: self.convert, Kind.INFER: self.infer}
 
+    def check(self) -> None:
+        """Raise `SettingsError`, which names the fix, for queues with two uses and for a login that everybody has."""
+        _check_queues(self.kinds.values())
+        if self.production and self.address.is_default_login and not _is_local(self.address.host):
+            raise SettingsError(
+                f"{self.address.shown} has the login of every fresh RabbitMQ, which production does not take: "
+                "make a user with rabbitmqctl add_user, and set RABBITMQ_USER and RABBITMQ_PASSWORD"
+            )
+
 
 class RabbitDoor(Door):
     """Takes requests from the request queues, tells progress on the update queues and ends on the result queues."""
@@ -136,7 +145,8 @@ class RabbitDoor(Door):
         return seen
 
     async def _start(self) -> None:
-        self._check()
+        self._options.check()
+        self._warn()
         self._was_up = False
         parts = IntakeParts(
             door=self.name,
@@ -158,18 +168,11 @@ class RabbitDoor(Door):
         self._tasks, self._intakes = [], []
         await stop_all([self._incoming, self._outgoing])
 
-    def _check(self) -> None:
-        _check_queues(self._options.kinds.values())
+    def _warn(self) -> None:
         address = self._options.address
-        if not address.is_default_login:
-            return
-        if self._options.production and not _is_local(address.host):
-            raise SettingsError(
-                f"{address.shown} has the login of every fresh RabbitMQ, which production does not take: "
-                "make a user with rabbitmqctl add_user, and set RABBITMQ_USER and RABBITMQ_PASSWORD"
-            )
-        said = "[RMQ] Insecure: RabbitMQ has its default login guest; set RABBITMQ_USER and RABBITMQ_PASSWORD"
-        emit("messages.insecure", target=address.shown, message=said)
+        if address.is_default_login:
+            said = "[RMQ] Insecure: RabbitMQ has its default login guest; set RABBITMQ_USER and RABBITMQ_PASSWORD"
+            emit("messages.insecure", target=address.shown, message=said)
 
     def _changed(self, why: str | None) -> None:
         target = self._options.address.shown
