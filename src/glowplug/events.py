@@ -85,6 +85,8 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec(
             "broker.refused", "warning", "queue reason", "a message that is no hint of ours went to the dead letters"
         ),
+        _spec("broker.rebuilt", "warning", "model reason", "the intake of a model was lost, and is made anew"),
+        _spec("broker.insecure", "warning", "broker advice", "the broker is used with the login that all know"),
         _spec("messages.insecure", "warning", "target message", "the message door uses RabbitMQ's default login"),
         _spec("messages.connected", "info", "target message", "the message door reaches RabbitMQ"),
         _spec("messages.lost", "warning", "target error message", "the message door does not reach RabbitMQ"),
@@ -114,6 +116,7 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("weights.fetched", "info", "source bytes seconds", "weights were fetched to this machine"),
         _spec("weights.failed", "error", "source error", "weights could not be fetched"),
         _spec("store.failed", "error", "error", "the store refused or lost a write"),
+        _spec("store.limited", "warning", "store advice", "the store works, but not as well as it could"),
         _spec("store.restored", "info", "seconds", "the store answers again"),
         _spec("disk.low", "warning", "path free_bytes limit_bytes", "the disk is nearly full: intake stops"),
         _spec("hints.lost", "warning", "model jobs", "a broker lost hints, which are sent again"),

@@ -8,9 +8,11 @@ changed, and makes anew what it still wants.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -31,6 +33,8 @@ HEARTBEAT_SECONDS = 60
 CONNECT_SECONDS = 10.0
 RETRY_BASE_SECONDS = 0.1
 RETRY_CAP_SECONDS = 10.0
+# What they log of each try, with tracebacks, `on_change` says once.
+_LOUD = ("aiormq", "aio_pika")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ class AmqpConnection(Startable):
         self._on_change = on_change
         self._connection: aio_pika.Connection | None = None
         self._up = asyncio.Event()
+        self._tried = asyncio.Event()
         self._told: str | None = None
         self._why = f"{address.shown} has not answered yet"
         self._keeper: asyncio.Task[None] | None = None
@@ -132,16 +137,31 @@ class AmqpConnection(Startable):
         Raises:
             Unreachable: the connection is not up; the message says why, and the fix.
         """
+        if self.started:
+            # The first try takes some milliseconds, and says more than that nobody has tried.
+            await self._tried.wait()
         connection = self._connection
         if connection is None or not self.connected:
             raise Unreachable(self._why)
         channel = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-        try:
+        with self.speaking():
             async with asyncio.timeout(CONNECT_SECONDS):
                 await channel.initialize()
+        return channel
+
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Turn what the libraries raise, inside the block, into `Unreachable` with the reason and the fix."""
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            # aiormq cancels what waits for an answer when the connection ends: that is no cancellation of ours.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise Unreachable(self.why or explain(None, self._address)) from error
         except (TimeoutError, RuntimeError, OSError, aiormq.exceptions.AMQPError) as error:
             raise Unreachable(explain(error, self._address)) from error
-        return channel
 
     async def break_off(self) -> None:
         """Drop the connection, so that it is made anew."""
@@ -149,12 +169,17 @@ class AmqpConnection(Startable):
             await _close(self._connection)
 
     async def _start(self) -> None:
+        for name in _LOUD:
+            if (library := logging.getLogger(name)).level == logging.NOTSET:
+                library.setLevel(logging.CRITICAL)
         trust = await asyncio.to_thread(self._address.trust)
+        self._tried.clear()
         self._keeper = asyncio.create_task(self._keep(trust))
 
     async def _stop(self) -> None:
         await cancel(self._keeper)
         self._keeper = None
+        self._tried.set()
 
     async def _keep(self, trust: SSLContext | None) -> None:
         failures = 0
@@ -207,6 +232,7 @@ class AmqpConnection(Startable):
         return connection
 
     def _tell(self, why: str | None) -> str | None:
+        self._tried.set()
         if why is not None:
             self._why = why
         if why != self._told or why is None:
@@ -260,7 +286,7 @@ def explain(error: BaseException | None, address: AmqpAddress) -> str:
         return f"{where} refused the connection: start it, or check host and port"
     if isinstance(error, OSError) and not isinstance(error, aiormq.exceptions.AMQPError):
         return f"{where} cannot be reached: {error.strerror or said}"
-    return f"the connection to {where} was lost: {said or type(error).__name__}"
+    return f"the connection to {where} was lost: {said or 'it was closed'}"
 
 
 def _url(address: AmqpAddress, name: str) -> URL:
