@@ -20,11 +20,11 @@ from pathlib import Path
 
 import aiohttp
 import psycopg
+from tests.servers.postgres import PostgresServer, running_postgres
+from tests.servers.rabbitmq import RabbitServer, running_rabbitmq
 
 from benchmarks.processes import GLOWPLUG, PEERS, free_port, program, wait_for
 from benchmarks.report import Figure, percentile
-from tests.servers.postgres import PostgresServer, running_postgres
-from tests.servers.rabbitmq import RabbitServer, running_rabbitmq
 
 HERE = Path(__file__).parent
 JOBS = 3_000
@@ -115,7 +115,7 @@ class Place:
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": str(HERE / "peers"),
             "BENCH_AMQP": self.rabbitmq.url(self.rabbitmq.make_vhost()),
-            "BENCH_PG": self.postgres.url(self.postgres.make_database()),
+            "BENCH_PG": self.postgres.new_database(),
             "BENCH_STAMPS": str(own / "stamps"),
         }
 

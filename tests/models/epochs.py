@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -39,6 +41,38 @@ class Epochs(Model):
             ctx.check()
             time.sleep(0.01)
         return "done"
+
+
+    @task
+    def quick(self, ctx: RunContext, number: int = 0) -> int:
+        """Give the number back."""
+        return number
+
+    @task(budget=WITHOUT_END)
+    def paint(self, ctx: RunContext, seconds: float = 0.0) -> str:
+        """Save a file that names its process, and stay for a while before the end."""
+        painter = f"painted by {os.getpid()}"
+        ctx.save("picture.txt", painter.encode())
+        ctx.metrics(painted=1)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            ctx.check()
+            time.sleep(0.01)
+        return painter
+
+    @task(budget=WITHOUT_END)
+    def hog(self, ctx: RunContext, seconds: float = 5.0) -> str:
+        """Hold the interpreter's lock nearly all the time."""
+        ctx.metrics(begun=1)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            sum(range(20_000_000))
+        return "done"
+
+    @task(budget=Budget(crashes=3))
+    def poison(self, ctx: RunContext) -> None:
+        """Die as one does whom the kernel takes for out of memory."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def step(digest: str, epoch: int) -> str:

@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack
 from glowplug import __version__
 from glowplug.assembly.adapters import open_artifacts, open_broker, open_store
 from glowplug.assembly.alerts import alerts_of
+from glowplug.assembly.doors import open_doors
 from glowplug.clock import Clock
+from glowplug.data_folder import DataFolder
 from glowplug.gateway.app import build_app
 from glowplug.gateway.parts import GatewayParts, Probes, ReadinessRoutes
 from glowplug.gateway.policy import Access, GatewayPolicy, Limits, Pace, Retention
@@ -52,7 +54,8 @@ class Interior(Startable):
                 artifacts=self._artifacts,
                 board=self._board,
                 clock=clock,
-                policy=gateway_policy(settings, worker_token),
+                policy=gateway_policy(settings, worker_token, _link_secret(settings)),
+                doors=open_doors(settings, clock),
                 probes=readiness_of(settings, clock),
                 metrics=self._telemetry.metrics,
             )
@@ -112,7 +115,7 @@ def readiness_of(settings: Settings, clock: Clock) -> Probes:
     return make
 
 
-def gateway_policy(settings: Settings, worker_token: str) -> GatewayPolicy:
+def gateway_policy(settings: Settings, worker_token: str, link_secret: str = "") -> GatewayPolicy:
     """Translate the settings into what the gateway wants to know."""
     gateway, retention = settings.gateway, settings.retention
     return GatewayPolicy(
@@ -121,6 +124,8 @@ def gateway_policy(settings: Settings, worker_token: str) -> GatewayPolicy:
             api_token=gateway.token.reveal() if gateway.token else None,
             loopback=is_loopback(gateway.host),
             allowed_hosts=gateway.allowed_hosts,
+            link_secret=link_secret,
+            link_seconds=gateway.link_seconds,
         ),
         limits=Limits(
             input_bytes=gateway.max_input_bytes,
@@ -132,10 +137,22 @@ def gateway_policy(settings: Settings, worker_token: str) -> GatewayPolicy:
             inputs_seconds=retention.inputs_seconds,
             stale_seconds=retention.orphans_seconds,
         ),
-        pace=Pace(max_age_seconds=gateway.service_max_age_seconds, probe_seconds=gateway.service_probe_seconds),
+        pace=Pace(
+            max_age_seconds=gateway.service_max_age_seconds,
+            probe_seconds=gateway.service_probe_seconds,
+            redispatch_seconds=gateway.redispatch_seconds,
+        ),
         lease_seconds=gateway.lease_seconds,
         data_folder=settings.data,
         min_free_bytes=retention.min_free_bytes,
         public_url=settings.gateway.url or "",
+        direct_links=gateway.direct_links,
         version=__version__,
     )
+
+
+def _link_secret(settings: Settings) -> str:
+    if settings.gateway.link_secret is not None:
+        return settings.gateway.link_secret.reveal()
+    # Without a token, links need no signature.
+    return DataFolder(settings.data).read_link_secret() if settings.gateway.token else ""

@@ -1,0 +1,60 @@
+"""The one oracle of the fault suite: what was accepted has ended, once, and nothing of a lost attempt can be seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.journeys.faults.site import Site
+from tests.journeys.system import assert_told_once
+
+
+@dataclass
+class Oracle:
+    """Remembers every accepted job with the result that it must have (`...`: any), and judges them all."""
+
+    site: Site
+    expected: dict[str, Any] = field(default_factory=dict)
+
+    def submit(self, task: str, /, *, result: Any = ..., **values: Any) -> str:
+        """Queue a job and remember it."""
+        job = self.site.submit(task, **values)
+        self.expected[job] = result
+        return job
+
+    def judge(self, *, attempts: Mapping[str, Sequence[str]] | None = None, limit: float = 90.0) -> Counter[str]:
+        """Wait for every job's end, check all of it, print the counts and return them by state.
+
+        `attempts` says how the attempts of a job must have ended, in order.
+        """
+        states: Counter[str] = Counter()
+        tries = 0
+        for job_id, result in self.expected.items():
+            job = self.site.plug.wait_done(job_id, limit=limit)
+            states[job["state"]] += 1
+            tries += len(job["attempts"])
+            if job["state"] == "completed" and result is not ...:
+                assert job["result"] == result, job
+            assert_told_once(self.site.plug.events(job_id))
+            self._check_artifacts(job)
+        for job_id, outcomes in (attempts or {}).items():
+            found = [attempt["outcome"] for attempt in self.site.plug.job(job_id)["attempts"]]
+            assert found == list(outcomes), found
+        assert states.total() == len(self.expected) == states["completed"] + states["failed"] + states["canceled"]
+        print(
+            f"\n{self.site.ground.name}: {len(self.expected)} accepted = {states['completed']} completed + "
+            f"{states['failed']} failed + {states['canceled']} canceled, {tries} attempts"
+        )
+        return states
+
+    def _check_artifacts(self, job: dict[str, Any]) -> None:
+        """Every attempt has had its own token, from 1; only files of the one that completed may be read."""
+        named = {artifact["key"] for artifact in job["artifacts"]}
+        names = {key.rpartition("/")[2] for key in named} or {"picture.txt"}
+        for attempt in job["attempts"]:
+            for name in names:
+                key = f"jobs/{job['id']}/{attempt['number']}/{name}"
+                status = self.site.plug.http.get(f"/v1/artifacts/{key}").status_code
+                assert status == (200 if key in named else 404), (key, status, sorted(named))
