@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from glowplug.clock import ManualClock
 from glowplug.errors import GlowplugError
-from glowplug.job import Budget, Job, JobRequest, JobState, Note, Outcome, OutcomeKind, Progress
-from glowplug.store import Hold, JobFilter, Report, Settlement, Store, Want
+from glowplug.job import STRIDE, Budget, Follower, Job, JobRequest, JobState, Note, Outcome, OutcomeKind, Progress
+from glowplug.store import Delivery, Hold, JobFilter, Report, Settlement, Store, Want
 from glowplug.stores.memory import MemoryStore
 from glowplug.stores.sql import SqlStore
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 LEASE = timedelta(seconds=60)
 TASKS = ["m.a", "m.b"]
 BUDGET = Budget(errors=2, crashes=2, retry_base_seconds=5.0)
+FOLLOWERS = [(), (Follower("hook"),), (Follower("hook", ("completed", "failed")), Follower("log", ("started",)))]
 
 tasks = st.sampled_from(TASKS)
 indexes = st.integers(0, 200)
@@ -82,6 +83,8 @@ class StoresAgree(RuleBasedStateMachine):
         if isinstance(value, Job):
             names.setdefault(value.id, len(names))
             return replace(value, id=str(names[value.id]))
+        if isinstance(value, Delivery):
+            return replace(value, job_id=str(names[value.job_id]))
         if isinstance(value, Hold):
             return (names[value.job_id], value.token)
         if isinstance(value, (list, tuple)):
@@ -92,18 +95,29 @@ class StoresAgree(RuleBasedStateMachine):
         job, token = self.holds[index % len(self.holds)] if self.holds else (0, 0)
         return Hold(ids[job] if job < len(ids) else "nope", token)
 
-    @rule(task=tasks, priority=st.integers(-1, 1), key=st.none() | st.sampled_from("kl"), delay=st.integers(0, 20))
-    def submit(self, task: str, priority: int, key: str | None, delay: int) -> None:
+    @rule(
+        task=tasks,
+        priority=st.integers(-1, 1),
+        owner=st.sampled_from("ab"),
+        key=st.none() | st.sampled_from("kl"),
+        delay=st.integers(0, 20),
+        patience=st.none() | st.integers(1, 60),
+        stride=st.sampled_from([STRIDE, STRIDE // 3]),
+        followers=st.sampled_from(FOLLOWERS),
+    )
+    def submit(self, task: str, priority: int, delay: int, patience: int | None, **fields: Any) -> None:
+        # A moment apart, so that no two jobs are told apart by their random ids alone.
+        self.run(self.clock.advance(0.001))
+        now = self.clock.now()
         request = JobRequest(
             task=task,
             input={"n": priority},
             priority=priority,
-            key=key,
-            run_at=self.clock.now() + timedelta(seconds=delay) if delay else None,
+            run_at=now + timedelta(seconds=delay) if delay else None,
+            expires_at=now + timedelta(seconds=patience) if patience else None,
             budget=BUDGET,
+            **fields,
         )
-        # A moment apart, so that no two jobs are told apart by their random ids alone.
-        self.run(self.clock.advance(0.001))
         self.both(lambda store, _: self.submitted(store, request))
 
     async def submitted(self, store: Store, request: JobRequest) -> tuple[Job, bool]:
@@ -114,6 +128,52 @@ class StoresAgree(RuleBasedStateMachine):
     def claim(self, wants: list[Want]) -> None:
         jobs = self.both(lambda store, _: store.claim("w", wants, LEASE))
         self.holds += [(int(job.id), job.token) for job in jobs]
+
+    @precondition(lambda self: self.made[0])
+    @rule(wants=wants, only=st.lists(indexes, max_size=4))
+    def claim_by_id(self, wants: list[Want], only: list[int]) -> None:
+        async def ask(store: Store, ids: list[str]) -> Any:
+            return await store.claim("w", wants, LEASE, only=[ids[index % len(ids)] for index in only])
+
+        self.holds += [(int(job.id), job.token) for job in self.both(ask)]
+
+    @rule(limit=st.integers(1, 3))
+    def expire(self, limit: int) -> None:
+        self.both(lambda store, _: store.expire(limit=limit))
+
+    @rule(asked=st.lists(tasks, max_size=3), limit=st.integers(0, 5), lost=st.booleans())
+    def dispatch(self, asked: list[str], limit: int, lost: bool) -> None:
+        async def ask(store: Store, _: list[str]) -> Any:
+            taken_back = await store.mark_lost(asked, self.clock.now() - timedelta(seconds=30)) if lost else 0
+            jobs = await store.undispatched(asked, limit=limit)
+            await store.mark_dispatched([job.id for job in jobs])
+            return [taken_back, jobs]
+
+        self.both(ask)
+
+    @rule(door=st.sampled_from(["hook", "log"]), limit=st.integers(1, 3), behind=st.integers(0, 2), later=st.booleans())
+    def tell(self, door: str, limit: int, behind: int, later: bool) -> None:
+        due_at = self.clock.now() + timedelta(seconds=20) if later else None
+
+        async def ask(store: Store, ids: list[str]) -> Any:
+            # What is due since the same moment is told apart by ids, which are random.
+            due = await store.undelivered(door, limit=1000)
+            due.sort(key=lambda delivery: ids.index(delivery.job_id))
+            for one in due[:limit]:
+                seq = max((await store.job(one.job_id)).last_seq - behind, 0)
+                await store.save_deliveries([replace(one, seq=seq, due_at=due_at, given_up=behind == 2)])
+            return due
+
+        self.both(ask)
+
+    @rule(holder=st.sampled_from("gh"), resigns=st.booleans())
+    def lead(self, holder: str, resigns: bool) -> None:
+        async def ask(store: Store, _: list[str]) -> Any:
+            if resigns:
+                await store.resign("duty", holder)
+            return await store.lead("duty", holder, timedelta(seconds=30))
+
+        self.both(ask)
 
     @precondition(lambda self: self.holds)
     @rule(index=indexes, kind=st.sampled_from(OutcomeKind), twice=st.booleans())
@@ -170,7 +230,8 @@ class StoresAgree(RuleBasedStateMachine):
             job_id = ids[index % len(ids)]
             page = await store.jobs(JobFilter(states=states, task=task), limit=limit)
             rest = await store.jobs(JobFilter(states=states, task=task), cursor=page.next_cursor, limit=limit)
-            return [page.jobs, rest.jobs, await store.position(job_id, limit=limit)]
+            newest = [await store.nth_newest("a", limit, task=task), await store.nth_newest("b", limit)]
+            return [page.jobs, rest.jobs, await store.position(job_id, limit=limit), newest]
 
         self.both(ask)
 
@@ -184,7 +245,9 @@ class StoresAgree(RuleBasedStateMachine):
             page = await store.jobs(JobFilter(), limit=1000)
             totals = [await store.depths(), await store.next_due_seconds(TASKS)]
             holds = [sorted(await store.expired(), key=lambda hold: ids.index(hold.job_id)), await held(store, ids)]
-            return [logs, page.jobs, totals, holds]
+            told = [await store.deliveries(job_id) for job_id in ids]
+            due = [await store.next_delivery_seconds(door) for door in ("hook", "log")]
+            return [logs, page.jobs, totals, holds, told, due]
 
         async def held(store: Store, ids: list[str]) -> list[Hold]:
             return sorted(await store.held_by("w"), key=lambda hold: ids.index(hold.job_id))

@@ -18,12 +18,14 @@ from glowplug.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFoun
 from glowplug.job import Budget, JobRequest, JobState
 from glowplug.store import Depth, JobFilter, ModelInfo, Store, TaskInfo, WorkerRecord
 from glowplug.testing.leases import LeaseSuite
+from glowplug.testing.lines import LineSuite
+from glowplug.testing.telling import TellingSuite
 from glowplug.testing.work import claim, complete, fail_for_good, queue, request, types
 
 HOSTILE_TEXTS = ["'; DROP TABLE jobs; --", "%", "_", "ünïcödé ✓", "a\nb", "", "\\", '"', "\x7f"]
 
 
-class StoreSuite(LeaseSuite):
+class StoreSuite(LeaseSuite, LineSuite, TellingSuite):
     """What every store does."""
 
     # Submitting.
@@ -40,6 +42,8 @@ class StoreSuite(LeaseSuite):
             metadata={"colour": "blue"},
             batch_id="b-1",
             budget=Budget(errors=1, crashes=2, retry_base_seconds=0.5, retry_cap_seconds=9.0),
+            expires_at=clock.now() + timedelta(seconds=7, microseconds=19),
+            stride=12345,
         )
         (submission,) = await store.submit([asked])
         assert submission.created
@@ -48,6 +52,7 @@ class StoreSuite(LeaseSuite):
         assert (job.task, job.input, job.owner, job.key) == (asked.task, asked.input, asked.owner, asked.key)
         assert (job.priority, job.run_at, job.webhook) == (asked.priority, asked.run_at, asked.webhook)
         assert (job.metadata, job.batch_id, job.budget) == (asked.metadata, asked.batch_id, asked.budget)
+        assert (job.expires_at, job.stride) == (asked.expires_at, asked.stride)
         assert (job.state, job.created_at, job.token, job.attempt) == (JobState.QUEUED, clock.now(), 0, 0)
 
     async def test_a_new_job_has_one_event_which_says_that_it_is_queued(self, store: Store) -> None:
@@ -111,9 +116,11 @@ class StoreSuite(LeaseSuite):
         assert caught.value.data["fields"] == [name]
         assert (await store.jobs(JobFilter())).jobs == ()
 
-    async def test_a_time_without_a_zone_is_refused(self, store: Store) -> None:
-        with pytest.raises(InvalidInput):
-            await queue(store, run_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    @pytest.mark.parametrize("name", ["run_at", "expires_at"])
+    async def test_a_time_without_a_zone_is_refused(self, store: Store, name: str) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            await queue(store, **{name: datetime(2026, 1, 1)})  # noqa: DTZ001
+        assert caught.value.data["fields"] == [name]
 
     @pytest.mark.parametrize(("year", "hours"), [(1, 14), (9999, -14)])
     async def test_a_time_beyond_the_calendar_is_refused_and_nothing_is_queued(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from glowplug.artifact import Artifact
+from glowplug.clock import ManualClock
 from glowplug.job import Failure, Job, JobRequest, Outcome, OutcomeKind
 from glowplug.store import Hold, Settled, Settlement, Store, Want
 
 TASK = "model.task"
 LEASE = timedelta(seconds=60)
+MOMENT_SECONDS = 0.001
 
 
 def request(**fields: Any) -> JobRequest:
@@ -27,6 +30,28 @@ async def queue(store: Store, **fields: Any) -> Job:
 async def claim(store: Store, *tasks: str, slots: int = 1, worker: str = "w1", lease: timedelta = LEASE) -> list[Job]:
     """Claim jobs of `tasks`, by default one of the usual task."""
     return await store.claim(worker, [Want(tasks or (TASK,), slots)], lease)
+
+
+async def queue_many(store: Store, clock: ManualClock, count: int, *, name: str = "", **fields: Any) -> list[Job]:
+    """Submit `count` equal requests; `name` and a number from 1 tell their jobs apart.
+
+    They are a moment apart, because the ids of one moment have no order.
+    """
+    jobs = []
+    for number in range(1, count + 1):
+        jobs.append(await queue(store, **({"metadata": {"name": f"{name}{number}"}} | fields)))
+        await clock.advance(MOMENT_SECONDS)
+    return jobs
+
+
+def names(jobs: Iterable[Job]) -> list[str]:
+    """Return the names that `queue_many` gave."""
+    return [job.metadata["name"] for job in jobs]
+
+
+async def claim_by_id(store: Store, *jobs: Job, slots: int = 1, worker: str = "w1") -> list[Job]:
+    """Claim these very jobs, of the usual task."""
+    return await store.claim(worker, [Want((TASK,), slots)], LEASE, only=[job.id for job in jobs])
 
 
 def hold_of(job: Job) -> Hold:
