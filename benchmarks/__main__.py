@@ -20,6 +20,9 @@ NAMES = (
     "gil",
     "fan_out",
     "kills",
+    "queues",
+    "guarantees",
+    "million_rows",
     "eta",
     "digits_quality",
 )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 import psycopg
-from tests.servers.postgres import PostgresServer, running_postgres
+from tests.servers.postgres import PostgresServer, find_programs, running_postgres
 from tests.servers.rabbitmq import RabbitServer, running_rabbitmq
 
 from benchmarks.processes import GLOWPLUG, PEERS, free_port, program, wait_for
@@ -125,12 +125,12 @@ def servers() -> Iterator[Place]:
     """Run a RabbitMQ and a PostgreSQL for the block."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # An unprivileged user of the database server must be able to get to its own folder below.
-        folder.chmod(0o755)
-        for name in ("mq", "pg", "work"):
+        for name in ("mq", "work"):
             (folder / name).mkdir()
         rabbitmq = stack.enter_context(running_rabbitmq(folder / "mq"))
-        postgres = stack.enter_context(running_postgres(folder / "pg"))
+        programs = find_programs()
+        assert programs is not None, "scripts/services installs PostgreSQL"
+        postgres = stack.enter_context(running_postgres(programs))
         yield Place(rabbitmq, postgres, folder / "work")
 
 
@@ -200,7 +200,7 @@ def _results(query: str, database: str) -> int:
 
 def _our_pass(place: Place) -> tuple[float, list[float]]:
     with ours(place.fresh()) as (port, worker, stamps):
-        asyncio.run(_enqueue(port, JOBS))
+        asyncio.run(enqueue(port, JOBS))
         with worker():
             rate = _drained(stamps)
             wait_until(lambda: asyncio.run(_unfinished(port)) == 0, "every result is stored")
@@ -249,10 +249,13 @@ def wait_until(holds: Callable[[], bool], what: str, limit: float = PATIENCE_SEC
         time.sleep(0.1)
 
 
-async def _enqueue(port: int, count: int) -> None:
+async def enqueue(port: int, count: int, kind: str = "noop", seconds: float = 0.0) -> None:
+    """Queue jobs of ours, a hundred at a time."""
+    more = {"seconds": seconds} if kind == "slow" else {}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         for start in range(0, count, 100):
-            jobs = [{"task": "stamped.noop", "input": {"number": number}} for number in range(start, start + 100)]
+            numbers = range(start, min(start + 100, count))
+            jobs = [{"task": f"stamped.{kind}", "input": {"number": number, **more}} for number in numbers]
             async with session.post("/v1/batches", json={"jobs": jobs}) as answer:
                 answer.raise_for_status()
 
