@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from glowplug.artifact import job_prefix
-from glowplug.broker import Broker
 from glowplug.clock import Clock
 from glowplug.errors import Conflict, Draining
 from glowplug.gateway import pictures
 from glowplug.gateway.catalog import Catalog, model_of
+from glowplug.gateway.intake import Intake
 from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.registry import Registry
-from glowplug.gateway.seats import Seat, Turn, fitting
+from glowplug.gateway.seats import Seat, Turn, Wants, fitting, slots_by_model
 from glowplug.gateway.waits import first_of
 from glowplug.job import Failure, Job, Outcome, OutcomeKind
 from glowplug.link import (
@@ -41,7 +42,7 @@ from glowplug.link import (
     Renewed,
 )
 from glowplug.readiness import Snapshot
-from glowplug.store import Hold, Settled, Settlement, Store, Want
+from glowplug.store import Hold, Settled, Settlement, Store
 
 LONGEST_PAUSE_SECONDS = 3600.0
 SHORTEST_PAUSE_SECONDS = 0.02
@@ -54,7 +55,7 @@ class Desk(Link):
     def __init__(
         self,
         store: Store,
-        broker: Broker,
+        intake: Intake,
         ledger: Ledger,
         registry: Registry,
         catalog: Catalog,
@@ -62,14 +63,14 @@ class Desk(Link):
         policy: GatewayPolicy,
     ) -> None:
         self._store = store
-        self._broker = broker
+        self._intake = intake
         self._ledger = ledger
         self._registry = registry
         self._catalog = catalog
         self._clock = clock
         self._policy = policy
         self._lease = timedelta(seconds=policy.lease_seconds)
-        self._seats: defaultdict[str, Seat] = defaultdict(Seat)
+        self._seats: defaultdict[str, Seat] = defaultdict(partial(Seat, intake.changed))
         self._releases: set[asyncio.Task[None]] = set()
         self._closing = False
         self.intake_open: Callable[[], bool] = lambda: True
@@ -85,6 +86,7 @@ class Desk(Link):
     def close(self) -> None:
         """Answer every waiting claim, and hand nothing out any more."""
         self._closing = True
+        self._intake.shut()
         for seat in self._seats.values():
             seat.dismiss()
 
@@ -154,6 +156,7 @@ class Desk(Link):
         if self._closing:
             raise Draining("the gateway is closing", retry_after=1)
         self._registry.seen(message.instance_id)
+        self._registry.offered(message.instance_id, slots_by_model(message.wants))
         seat = self._seats[message.instance_id]
         limit = min(message.wait_seconds, self._policy.limits.claim_wait_seconds)
         deadline = self._clock.monotonic() + limit
@@ -165,7 +168,7 @@ class Desk(Link):
                 return Claimed(orders=AGAIN)
             # The bell and the mark come before the look, so that nothing which happens during it is missed.
             turn.bell.clear()
-            mark = self._broker.mark()
+            mark = self._intake.mark()
             claimed = await self._look(message, seat, turn)
             left = deadline - self._clock.monotonic()
             if claimed is not None or left <= 0:
@@ -180,7 +183,7 @@ class Desk(Link):
             instance_id, [grant.hold for grant in claimed.grants], OutcomeKind.DISPLACED, "the worker hung up"
         )
 
-    def _takeable(self, message: Claim) -> tuple[Want, ...]:
+    def _takeable(self, message: Claim) -> Wants:
         if not self.intake_open():
             return ()
         ready = self._registry.ready_models(message.instance_id)
@@ -194,7 +197,7 @@ class Desk(Link):
             seat.wants = self._takeable(message)
             jobs = self._given_on(message.instance_id, seat)
             if not jobs and seat.wants:
-                jobs = await self._take(message.instance_id, seat, seat.wants)
+                jobs = await self._take(message, seat)
             if turn.is_over():
                 seat.undelivered.extend(jobs)
                 return Claimed()
@@ -212,30 +215,36 @@ class Desk(Link):
             self._release_soon(instance_id, seat)
         return jobs
 
-    async def _take(self, instance_id: str, seat: Seat, wants: Sequence[Want]) -> list[Job]:
-        taking = asyncio.ensure_future(self._ledger.claim(instance_id, wants, self._lease))
+    async def _take(self, message: Claim, seat: Seat) -> list[Job]:
+        name = message.instance_id
+        taking = asyncio.ensure_future(self._intake.take(name, seat.wants, partial(self._confirmed, message)))
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             # The store may have committed already: wait for what it gave, and give it back.
-            taking.add_done_callback(lambda done: self._keep_undelivered(instance_id, seat, done))
+            taking.add_done_callback(lambda done: self._keep_undelivered(name, seat, done))
             raise
+
+    async def _confirmed(self, message: Claim) -> Wants:
+        # Where several gateways are, the worker may just have told another one that its model is not ready.
+        await self._registry.confirm(message.instance_id)
+        return self._takeable(message)
 
     def _keep_undelivered(self, instance_id: str, seat: Seat, done: asyncio.Future[list[Job]]) -> None:
         if not done.cancelled() and done.exception() is None and done.result():
             seat.undelivered.extend(done.result())
             self._release_soon(instance_id, seat)
 
-    async def _wait(self, turn: Turn, wants: Sequence[Want], mark: int, left: float) -> None:
+    async def _wait(self, turn: Turn, wants: Wants, mark: int, left: float) -> None:
         tasks = sorted({task for want in wants for task in want.tasks})
         # With nothing to take there is no hint to wait for: the bell rings when a model turns ready, or for an order.
         if not tasks:
             await first_of(turn.bell.wait(), self._clock.sleep(left))
             return
         # Retries and jobs for later become due without anybody saying so.
-        due = await self._store.next_due_seconds(tasks)
+        due = await self._intake.due_seconds(tasks)
         pause = left if due is None else min(left, max(due, SHORTEST_PAUSE_SECONDS))
-        hint = self._broker.wait(tasks, since=mark, timeout_seconds=LONGEST_PAUSE_SECONDS)
+        hint = self._intake.wait(tasks, since=mark, timeout_seconds=LONGEST_PAUSE_SECONDS)
         await first_of(turn.bell.wait(), self._clock.sleep(pause), hint)
 
     # Orders.

@@ -15,6 +15,7 @@ from glowplug.events import emit
 from glowplug.gateway.caller import Caller
 from glowplug.gateway.catalog import model_of
 from glowplug.gateway.desk import Desk
+from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.policy import Pace
 from glowplug.gateway.registry import Entry, Registry, probe_record
 from glowplug.gateway.room import Room
@@ -91,6 +92,21 @@ class Reaper(Duty):
                 return
 
 
+class Expiry(Duty):
+    """Ends queued jobs that nobody could start in time."""
+
+    name = "expiry"
+
+    def __init__(self, ledger: Ledger, pace: Pace) -> None:
+        super().__init__(pace.reap_seconds)
+        self._ledger = ledger
+
+    async def turn(self) -> None:
+        """End what is past its time."""
+        while len(await self._ledger.expire(limit=REAP_LIMIT)) == REAP_LIMIT:
+            continue
+
+
 class Queues:
     """Which tasks have work that nobody is ready for; told once per change."""
 
@@ -150,8 +166,10 @@ class Reconciler(Duty):
         # Orders may get lost on the way, so they are repeated for as long as there is work.
         for model in {model_of(task) for task in due}:
             self._desk.want_loaded(model)
-        with suppress(RemoteError):
-            await self._broker.publish([Hint("", task) for task in due])
+        # Where the broker carries hints, the relay knows which it has; to repeat them is another duty.
+        if not self._broker.carries:
+            with suppress(RemoteError):
+                await self._broker.publish([Hint("", task) for task in due])
 
 
 class Ageing(Duty):

@@ -57,7 +57,10 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often the gateway's duties take their turn."""
+    """How often the gateway's duties take their turn.
+
+    A hint that a broker was given `redispatch_seconds` ago and no longer has is sent again.
+    """
 
     heartbeat_seconds: float = 15.0
     reap_seconds: float = 1.0
@@ -67,6 +70,8 @@ class Pace:
     max_age_seconds: float = 300.0
     probes_to_offline: int = 3
     clean_seconds: float = HOUR_SECONDS
+    redispatch_seconds: float = 60.0
+    share_seconds: float = 1.0
     disk_seconds: float = 10.0
 
 

@@ -6,6 +6,7 @@ Memory is what is asked, at once; the store gets what is durable, so that a rest
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -122,6 +123,9 @@ class Registry(Startable):
         reachable = entry.record.failed_probes < self._policy.pace.probes_to_offline
         return bool(entry.record.url) and reachable and model in entry.ready_models
 
+    async def confirm(self, instance_id: str) -> None:
+        """Make sure that nothing newer was said of a worker to another gateway on the same store."""
+
     # What workers say.
 
     async def register(self, message: Register) -> bool:
@@ -144,6 +148,7 @@ class Registry(Startable):
             error="; ".join(picture.errors) or None,
             snapshot=message.snapshot,
             models=tuple(info.name for info in message.models),
+            slots={} if fresh or known is None else known.record.slots,
         )
         entry = self._put(record, picture)
         entry.announced, entry.sequence, entry.seen = True, message.sequence, self._clock.monotonic()
@@ -181,6 +186,14 @@ class Registry(Startable):
         entry = self._put(record, known.picture if known is not None and known.linked else None)
         entry.seen = self._clock.monotonic()
         await self._told(entry)
+
+    def offered(self, instance_id: str, slots: Mapping[str, int]) -> None:
+        """Note how many jobs of each model a worker asks for; the most that it ever did is what it can run."""
+        entry = self._entries.get(instance_id)
+        if entry is None or all(count <= entry.record.slots.get(model, 0) for model, count in slots.items()):
+            return
+        entry.record = replace(entry.record, slots=dict(Counter(entry.record.slots) | Counter(slots)))
+        self._changed(instance_id)
 
     def seen(self, instance_id: str) -> None:
         """Note a sign of life; one that was given up on comes back as what it last said it was."""
@@ -344,7 +357,7 @@ def _check_name(instance_id: str) -> None:
 
 
 def _durable(record: WorkerRecord) -> WorkerRecord:
-    return replace(record, last_seen=_NEVER, snapshot={}, failed_probes=0)
+    return replace(record, last_seen=_NEVER, snapshot={}, failed_probes=0, slots={})
 
 
 def _written_at(entry: Entry) -> datetime:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
+from glowplug.gateway.catalog import model_of
 from glowplug.job import Job
 from glowplug.link import Order
 from glowplug.store import Want
+
+Wants = tuple[Want, ...]
+
+
+def _ignore(before: Wants, after: Wants) -> None:
+    del before, after
 
 
 class Turn:
@@ -31,15 +39,27 @@ class Seat:
     """A worker's place at the desk.
 
     `claiming` lets one claim of the worker look into the store at a time. `undelivered` are jobs that were claimed
-    for a claim which was over before it could answer: the next one takes them, or they are released.
+    for a claim which was over before it could answer: the next one takes them, or they are released. `wants` is what
+    the waiting claim would take now; `on_wants` hears each change of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_wants: Callable[[Wants, Wants], None] = _ignore) -> None:
         self.claiming = asyncio.Lock()
         self.undelivered: list[Job] = []
-        self.wants: tuple[Want, ...] = ()
+        self._wants: Wants = ()
+        self._on_wants = on_wants
         self._orders: dict[Order, None] = {}
         self._turn: Turn | None = None
+
+    @property
+    def wants(self) -> Wants:
+        """Return what the waiting claim would take now."""
+        return self._wants
+
+    @wants.setter
+    def wants(self, wants: Wants) -> None:
+        before, self._wants = self._wants, wants
+        self._on_wants(before, wants)
 
     def open_turn(self) -> Turn:
         """Begin a claim; the one before is over."""
@@ -98,3 +118,11 @@ def fitting(jobs: Sequence[Job], wants: Sequence[Want]) -> tuple[list[Job], list
             room[place] -= 1
             fit.append(job)
     return fit, rest
+
+
+def slots_by_model(wants: Wants) -> Counter[str]:
+    """Return how many jobs of each model `wants` have room for."""
+    slots: Counter[str] = Counter()
+    for want in wants:
+        slots.update(dict.fromkeys({model_of(task) for task in want.tasks}, want.slots))
+    return slots

@@ -232,10 +232,10 @@ class SlowStore(MemoryStore):
         self.may_claim = asyncio.Event()
         self.claiming = asyncio.Event()
 
-    async def claim(self, *args: object) -> list:  # type: ignore[type-arg, override]
+    async def claim(self, *args: object, **more: object) -> list:  # type: ignore[type-arg, override]
         self.claiming.set()
         await self.may_claim.wait()
-        return await super().claim(*args)
+        return await super().claim(*args, **more)
 
 
 class TestUndelivered:

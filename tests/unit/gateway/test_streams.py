@@ -218,8 +218,8 @@ class TestTheLink:
         store, may_answer = home.store, asyncio.Event()
         claim_of_the_store, looked = store.claim, asyncio.Event()
 
-        async def slow(*args: Any) -> Any:
-            jobs = await claim_of_the_store(*args)
+        async def slow(*args: Any, **more: Any) -> Any:
+            jobs = await claim_of_the_store(*args, **more)
             looked.set()
             await may_answer.wait()
             return jobs
