@@ -64,6 +64,11 @@ class DataFolder:
         return self.root / "tokens" / "worker"
 
     @property
+    def link_secret(self) -> Path:
+        """Return the file with what links to artifacts are signed with."""
+        return self.root / "tokens" / "links"
+
+    @property
     def artifacts(self) -> Path:
         """Return the folder of the embedded artifact store."""
         return self.root / "artifacts"
@@ -89,21 +94,29 @@ class DataFolder:
 
     def read_worker_token(self) -> str:
         """Return the worker token, made on first use; processes that race for it get the same one."""
-        with suppress(FileNotFoundError):
-            return self._existing_token()
-        made = self._written_token(secrets.token_urlsafe(32))
-        try:
-            # A hard link appears whole or not at all, and never over another process's token.
-            os.link(made, self.worker_token)
-        except FileExistsError:
-            pass
-        finally:
-            made.unlink()
-        return self._existing_token()
+        return self._kept(self.worker_token)
+
+    def read_link_secret(self) -> str:
+        """Return the secret of links to artifacts, made on first use."""
+        return self._kept(self.link_secret)
 
     def keep_worker_token(self, token: str) -> None:
         """Make a token that was set from outside the one that local workers read."""
         self._written_token(token).replace(self.worker_token)
+
+    def _kept(self, path: Path) -> str:
+        with suppress(FileNotFoundError):
+            return _existing(path)
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        made = self._written_token(secrets.token_urlsafe(32))
+        try:
+            # A hard link appears whole or not at all, and never over another process's token.
+            os.link(made, path)
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+        return _existing(path)
 
     def _written_token(self, token: str) -> Path:
         # mkstemp makes files that only their owner can read.
@@ -112,11 +125,12 @@ class DataFolder:
             stream.write(token)
         return Path(name)
 
-    def _existing_token(self) -> str:
-        token = self.worker_token.read_text(encoding="utf-8").strip()
-        if not token:
-            raise SettingsError(f"{self.worker_token} is empty; delete it and start the gateway again")
-        return token
+
+def _existing(path: Path) -> str:
+    token = path.read_text(encoding="utf-8").strip()
+    if not token:
+        raise SettingsError(f"{path} is empty; delete it and start the gateway again")
+    return token
 
 
 class GatewayLock:

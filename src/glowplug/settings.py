@@ -48,7 +48,9 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """The gateway: where it listens, who may call it, and how long it waits for its workers.
 
     `url` is where others reach it, for clients and workers too; None stands for `http://host:port`. A job whose hint
-    a broker has lost is told it again `redispatch_seconds` after the first time.
+    a broker has lost is told it again `redispatch_seconds` after the first time. Links to artifacts that need no token
+    are signed with `link_secret`, which gateways that share a store share too; None stands for one in the data folder.
+    With `direct_links`, bytes go from and to an object store past the gateway.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +64,9 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     service_max_age_seconds: Seconds = 300.0
     service_probe_seconds: Seconds = 30.0
     redispatch_seconds: Seconds = 60.0
+    link_secret: Secret | None = None
+    link_seconds: Seconds = 3600.0
+    direct_links: bool = False
 
 
 class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

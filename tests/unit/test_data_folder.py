@@ -39,9 +39,19 @@ def mode(path: Path) -> int:
 
 def test_everything_is_for_its_owner_alone(folder: DataFolder) -> None:
     folder.read_worker_token()
+    folder.read_link_secret()
     assert mode(folder.root) == 0o700
     assert mode(folder.worker_token.parent) == 0o700
-    assert mode(folder.worker_token) == 0o600
+    assert mode(folder.worker_token) == mode(folder.link_secret) == 0o600
+
+
+def test_the_secret_of_links_is_made_once_and_is_another_than_the_token(folder: DataFolder) -> None:
+    secret = folder.read_link_secret()
+    assert len(secret) >= 40
+    assert folder.read_link_secret() == secret != folder.read_worker_token()
+    folder.link_secret.write_text("")
+    with pytest.raises(SettingsError, match="delete it"):
+        folder.read_link_secret()
 
 
 def test_preparing_again_changes_nothing(folder: DataFolder) -> None:

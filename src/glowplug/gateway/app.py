@@ -12,6 +12,7 @@ from glowplug.gateway.auth import Guard
 from glowplug.gateway.parts import GatewayParts
 from glowplug.gateway.routes import artifacts, batches, deliveries, events, jobs, link, metrics, models, notices, run
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.signing import LinkSigner
 
 _ROUTERS = (
     jobs.router,
@@ -38,7 +39,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app = FastAPI(title="Glowplug", version=parts.policy.version, lifespan=lifespan)
     app.state.gateway = gateway
     problems.install(app)
-    app.add_middleware(Guard, access=parts.policy.access)
+    app.add_middleware(Guard, access=parts.policy.access, signer=LinkSigner.of(parts.policy.access, parts.clock))
     app.add_middleware(problems.Shield)
     # The workers' routes come first: they are asked most often.
     plain = [*link.link_routes(gateway), *notices.notice_routes(gateway), *metrics.metrics_routes(parts.metrics)]

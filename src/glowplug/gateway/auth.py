@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from glowplug.errors import Forbidden, GlowplugError, Unauthorized, UnsupportedMediaType
 from glowplug.gateway.policy import Access
 from glowplug.gateway.problems import problem
+from glowplug.gateway.signing import LinkSigner
 
 INTERNAL = "/api/internal/"
 ARTIFACTS = "/v1/artifacts/"
@@ -43,8 +44,8 @@ OPEN_PATHS = frozenset(
 _OPEN_PATH = re.compile(r"/(?:readyz?|ws/init)/[^/]+|/v2/models/[^/]+/ready")
 
 
-def allow(access: Access, method: str, path: str, headers: Headers) -> None:
-    """Return if the request may pass.
+def allow(access: Access, method: str, path: str, headers: Headers, *, signed: bool = False) -> None:
+    """Return if the request may pass; `signed` says that a signature in its address stands for the token.
 
     Raises:
         Forbidden: the host name or the page that sent it is not allowed.
@@ -53,7 +54,8 @@ def allow(access: Access, method: str, path: str, headers: Headers) -> None:
     """
     if access.loopback:
         _check_host(access, headers)
-    _check_token(access, path, headers)
+    if not signed:
+        _check_token(access, path, headers)
     if method not in SAFE_METHODS and not (method == WEBSOCKET and _tells_readiness(path)):
         _check_origin(access, headers)
     if method not in SAFE_METHODS and method != WEBSOCKET:
@@ -123,9 +125,10 @@ def _host_name(host: str) -> str:
 class Guard:
     """ASGI middleware that turns away what `allow` refuses."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, signer: LinkSigner | None = None) -> None:
         self._app = app
         self._access = access
+        self._signer = signer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it with the refusal."""
@@ -133,11 +136,17 @@ class Guard:
             await self._app(scope, receive, send)
             return
         try:
-            allow(self._access, scope.get("method", WEBSOCKET), scope["path"], Headers(scope=scope))
+            method, headers = scope.get("method", WEBSOCKET), Headers(scope=scope)
+            allow(self._access, method, scope["path"], headers, signed=self._is_signed(method, scope))
         except GlowplugError as error:
             await _refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _is_signed(self, method: str, scope: Scope) -> bool:
+        if self._signer is None or method not in ("GET", "HEAD") or not scope["path"].startswith(ARTIFACTS):
+            return False
+        return self._signer.admits(scope["path"].removeprefix(ARTIFACTS), scope["query_string"].decode("latin-1"))
 
 
 async def _refuse(error: GlowplugError, scope: Scope, receive: Receive, send: Send) -> None:

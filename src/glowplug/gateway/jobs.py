@@ -19,6 +19,7 @@ from glowplug.gateway.ledger import Ledger, last_run_seconds
 from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.schemas import JobView, Links, Submit, job_view
 from glowplug.gateway.shelf import Shelf
+from glowplug.gateway.signing import LinkSigner
 from glowplug.job import Attempt, Follower, Job, JobRequest, JobState, OutcomeKind
 from glowplug.readiness import ComponentSnapshot, MergedBoard
 from glowplug.store import Depth, Store, Submission
@@ -88,7 +89,7 @@ class Jobs:
         self._policy = policy
         self._depths: Mapping[str, Depth] = {}
         self._depths_until = 0.0
-        self.links = Links(policy.public_url)
+        self.links = Links(policy.public_url, LinkSigner.of(policy.access, clock))
         self.run_times = RunTimes()
         self.free_slots: Callable[[str], int] = lambda task: 0
         self.has_room: Callable[[], bool] = lambda: True

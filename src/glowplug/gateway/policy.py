@@ -16,7 +16,8 @@ class Access:
     """Who may call. `api_token` None leaves the API open, which is only for a socket bound to loopback.
 
     `loopback` turns on the list of allowed host names, so that a web page cannot reach the gateway through a name of
-    its own. `open_paths` are path prefixes that need no token beside the probes.
+    its own. `open_paths` are path prefixes that need no token beside the probes. `link_secret` signs links to
+    artifacts, which open without a token for `link_seconds`.
     """
 
     worker_token: str
@@ -25,6 +26,13 @@ class Access:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     open_paths: tuple[str, ...] = ()
+    link_secret: str = field(default="", repr=False)
+    link_seconds: float = HOUR_SECONDS
+
+    @property
+    def needs_token(self) -> bool:
+        """Say whether callers have to show a token."""
+        return bool(self.api_token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +88,8 @@ class GatewayPolicy:
     """Everything an operator decides about a gateway.
 
     `data_folder` is watched for room; below `min_free_bytes` nothing new is taken in. `public_url` goes before the
-    links in answers; empty leaves them relative.
+    links in answers; empty leaves them relative. With `direct_links`, callers get links of the object store, where it
+    has any, so that the bytes do not go through the gateway.
     """
 
     access: Access
@@ -91,6 +100,6 @@ class GatewayPolicy:
     data_folder: Path | None = None
     min_free_bytes: int = 256 * MIB
     public_url: str = ""
-    presign_downloads: bool = False
+    direct_links: bool = False
     version: str = "0"
     owner: str = field(default="local")

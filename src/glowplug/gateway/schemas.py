@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from glowplug.artifact import Artifact
+from glowplug.artifact import SCHEME, Artifact
 from glowplug.gateway.ledger import last_run_seconds
+from glowplug.gateway.signing import LinkSigner
 from glowplug.job import Attempt, Failure, Job, JobEvent, Progress
 from glowplug.readiness import ComponentSnapshot
 from glowplug.store import Delivery, ModelInfo, TaskInfo, WorkerRecord
@@ -63,13 +64,14 @@ class AttemptView(msgspec.Struct, frozen=True):
 
 
 class ProgressView(msgspec.Struct, frozen=True):
-    """How far the running attempt is."""
+    """How far the running attempt is. `preview` is a reference that stays, `preview_url` where its bytes are."""
 
     done: float
     total: float | None
     percent: float | None
     note: str
     preview: str | None
+    preview_url: str | None = None
 
 
 class ArtifactView(msgspec.Struct, frozen=True):
@@ -247,14 +249,19 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Links:
-    """Builds the links in answers; `base` goes before each, empty for relative ones."""
+    """Builds the links in answers; `base` goes before each, empty for relative ones.
 
-    def __init__(self, base: str) -> None:
+    With a `signer`, those to artifacts open without a token for a while.
+    """
+
+    def __init__(self, base: str, signer: LinkSigner | None = None) -> None:
         self._base = base.rstrip("/")
+        self._signer = signer
 
     def artifact(self, key: str) -> str:
         """Return where an artifact's bytes are."""
-        return f"{self._base}/v1/artifacts/{quote(key)}"
+        query = f"?{self._signer.query(key)}" if self._signer else ""
+        return f"{self._base}/v1/artifacts/{quote(key)}{query}"
 
     def job(self, job_id: str) -> JobUrls:
         """Return where to go on from a job."""
@@ -296,7 +303,7 @@ def job_view(
         run_seconds=last_run_seconds(job),
         attempt=job.attempt,
         attempts=[_attempt_view(attempt) for attempt in job.attempts],
-        progress=_progress_view(job.progress),
+        progress=_progress_view(job.progress, links),
         position=position,
         estimated_start_seconds=estimated_start_seconds,
         result=job.result,
@@ -396,7 +403,9 @@ def _error_view(failure: Failure | None) -> ErrorView | None:
     return ErrorView(failure.code, failure.message, failure.retryable, failure.details)
 
 
-def _progress_view(progress: Progress | None) -> ProgressView | None:
+def _progress_view(progress: Progress | None, links: Links) -> ProgressView | None:
     if progress is None:
         return None
-    return ProgressView(progress.done, progress.total, progress.percent, progress.note, progress.preview)
+    preview = progress.preview
+    url = links.artifact(preview.removeprefix(SCHEME)) if preview else None
+    return ProgressView(progress.done, progress.total, progress.percent, progress.note, preview, url)

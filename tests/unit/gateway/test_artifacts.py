@@ -174,7 +174,7 @@ class TestDownloads:
             async def presign(self, key: str, method: str, expires: timedelta) -> str | None:
                 return f"https://bucket.example/{key}?signed={method}"
 
-        async with house(tmp_path, chosen=policy(presign_downloads=True), artifacts=Signing(tmp_path / "a")) as home:
+        async with house(tmp_path, chosen=policy(direct_links=True), artifacts=Signing(tmp_path / "a")) as home:
             made = await upload(home)
             response = await home.client.get(made["url"])
             assert (response.status_code, response.headers["location"]) == (

@@ -28,7 +28,7 @@ def router(gateway: Gateway) -> APIRouter:
     """Return the callers' routes."""
     routes = APIRouter(tags=["artifacts"])
     shelf, artifacts, links = gateway.shelf, gateway.parts.artifacts, gateway.jobs.links
-    presigned, limit_bytes = gateway.policy.presign_downloads, gateway.policy.limits.artifact_bytes
+    presigned, limit_bytes = gateway.policy.direct_links, gateway.policy.limits.artifact_bytes
 
     @routes.put("/v1/artifacts/{name}", status_code=201, **described(None, {201: ArtifactView}))
     async def put(name: str, request: Request) -> Response:
