@@ -176,15 +176,17 @@ def server_now(connection: Connection) -> datetime:
 
 
 def _set_up(connection: Any, record: Any) -> None:
-    connection.adapters.register_dumper(str, _text_dumper(connection.adapters.get_dumper(str, "s")))
+    connection.adapters.register_dumper(str, _text_dumper())
     row = connection.execute(_SET_UP).fetchone()
     connection.commit()
     record.info["server"] = (row[-2], row[-1])
 
 
 @cache
-def _text_dumper(usual: Any) -> Any:
-    class TextDumper(usual):  # type: ignore[misc]
+def _text_dumper() -> Any:
+    from psycopg.types.string import StrDumperUnknown
+
+    class TextDumper(StrDumperUnknown):
         """Lets a text with NUL, which no row can hold, be looked for and not found; requests with one are refused."""
 
         def dump(self, obj: str) -> Any:

@@ -1,6 +1,7 @@
 """The SQL store: SQLite in one file or a database on a PostgreSQL server, durable before every answer.
 
-Writes go through a thread that commits them in groups; reads go through threads beside it. What the operations do is
+Writes go through a thread that commits them in groups; reads go through threads beside it. On a server what running
+attempts write has a thread of its own, so that a lease is not lost behind a crowd of new jobs. What the operations do is
 in `queue`, `reads` and `writes`; what is special about a database is in `sqlite` and `postgres`.
 """
 
@@ -18,7 +19,7 @@ from urllib.parse import unquote
 from glowplug.clock import Clock
 from glowplug.errors import SettingsError, Unreachable
 from glowplug.job import Job, JobEvent, JobRequest
-from glowplug.lifecycle import cancel
+from glowplug.lifecycle import cancel, stop_all
 from glowplug.store import (
     Delivery,
     Depth,
@@ -68,6 +69,7 @@ class SqlStore(Store):
         self._news = NewsWire(self._database) if isinstance(self._database, PostgresDatabase) else None
         told = self._news.tell if self._news else None
         self._writer = Lane(self._database, writes=True, on_written=told)
+        self._keeper = Lane(self._database, writes=True, on_written=told) if self.shared else self._writer
         self._readers = Lane(self._database, writes=False, threads=self._database.readers)
         self._asking: asyncio.Task[None] | None = None
 
@@ -80,6 +82,7 @@ class SqlStore(Store):
         self._database.prepare()
         await self._writer.start()
         await self._writer.run(partial(ensure_schema, database=self._database))
+        await self._keeper.start()
         await self._readers.start()
         if self._time is not None:
             await self._readers.run(self._time.ask)
@@ -91,8 +94,7 @@ class SqlStore(Store):
         await cancel(self._asking)
         if self._news is not None:
             await self._news.stop()
-        await self._readers.stop()
-        await self._writer.stop()
+        await stop_all((self._readers, self._keeper, self._writer))
 
     async def _keep_time(self, time: ServerTime) -> None:
         while True:
@@ -170,16 +172,16 @@ class SqlStore(Store):
 
     async def renew(self, holds: Sequence[Hold], lease: timedelta) -> list[Renewal]:
         """Extend the leases that are still held."""
-        return await self._writer.run(partial(writes.renew, holds=holds, now=self._clock.now(), lease=lease))
+        return await self._keeper.run(partial(writes.renew, holds=holds, now=self._clock.now(), lease=lease))
 
     async def note(self, reports: Sequence[Report]) -> list[bool]:
         """Append what running attempts report."""
-        return await self._writer.run(partial(writes.note, reports=reports, now=self._clock.now()))
+        return await self._keeper.run(partial(writes.note, reports=reports, now=self._clock.now()))
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         """End attempts."""
         now = self._clock.now()
-        return await self._writer.run(partial(writes.settle_all, settlements=settlements, now=now, jitter=self._jitter))
+        return await self._keeper.run(partial(writes.settle_all, settlements=settlements, now=now, jitter=self._jitter))
 
     async def held_by(self, worker_id: str) -> list[Hold]:
         """List the holds of a worker."""
