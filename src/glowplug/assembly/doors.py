@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from glowplug.assembly.adapters import extra
 from glowplug.clock import Clock
 from glowplug.door import Door
@@ -27,7 +29,7 @@ def job_webhooks(settings: Settings, clock: Clock) -> Door:
     options = JobWebhookOptions(
         secret=wanted.secret.reveal() if wanted.secret else "",
         allow_private=private,
-        artifact_url=lambda key: f"{base}/v1/artifacts/{key}",
+        artifact_url=lambda key: f"{base}/v1/artifacts/{quote(key)}",
     )
     return JobWebhooks(options, clock=clock)
 
