@@ -48,9 +48,9 @@ class MongodServer:
         """Return the name of a database that nobody has used."""
         return f"test-{next(self._numbers)}"
 
-    def client(self, **login: str) -> MongoClient[dict[str, Any]]:
+    def client(self) -> MongoClient[dict[str, Any]]:
         """Return a client of the test's own, which it must close."""
-        return MongoClient("127.0.0.1", self.port, directConnection=True, **login)
+        return MongoClient("127.0.0.1", self.port, directConnection=True)
 
     def command(self, database: str, **command: Any) -> Mapping[str, Any]:
         """Give the server a command."""
@@ -65,7 +65,7 @@ class MongodServer:
                     client[database][name].delete_many({})
 
     def fail(self, *commands: str, times: int = 1, **how: Any) -> None:
-        """Let the next commands of these names fail as `how` says, which is in the words of the server's fail points."""
+        """Let the next commands of these names fail as `how` says, in the words of the server's fail points."""
         data = {"failCommands": list(commands), **how}
         self.command("admin", configureFailPoint="failCommand", mode={"times": times}, data=data)
 
@@ -153,9 +153,7 @@ def find_mongod() -> Path | None:
     return Path(found) if found else None
 
 
-def _running(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
-) -> MongodServer:
+def _running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str) -> MongodServer:
     running = request.config.stash.setdefault(_RUNNING, {})
     if kind not in running:
         program = find_mongod()

@@ -1,4 +1,4 @@
-"""How far doors have been told. Deliveries lie in the job's document, so that an event and its delivery are one write."""
+"""How far doors have been told: deliveries lie in the job's document, so an event and its delivery are one write."""
 
 from __future__ import annotations
 

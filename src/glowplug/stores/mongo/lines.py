@@ -7,7 +7,10 @@ their ids decide.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
+
+from pymongo import UpdateOne
 
 from glowplug.job import Job, lined_up
 from glowplug.stores.moments import micros
@@ -57,12 +60,11 @@ class Lines:
         where = {"task": {"$in": list(tasks)}, "later_at": {"$lte": micros(self._now)}}
         overdue = self._rooms.jobs.find(where).sort([("later_at", 1), ("_id", 1)]).limit(LINED_UP_AT_ONCE)
         records = [record_of(document) async for document in overdue]
-        for record in records:
-            await self._line_up(record)
+        if records:
+            # One that somebody else wrote meanwhile has its place by that, or gets it the next time.
+            await self._rooms.jobs.bulk_write([await self._lining_up(record) for record in records], ordered=False)
         return len(records)
 
-    async def _line_up(self, before: Record) -> None:
-        after = Record(await self.placed(before.job), before.rev, before.news, before.told)
-        guard = {"_id": before.job.id, "rev": before.rev}
-        # One that somebody else wrote meanwhile has its place by that, or gets it the next time.
-        await self._rooms.jobs.update_one(guard, update_of(before, after))
+    async def _lining_up(self, before: Record) -> UpdateOne:
+        after = replace(before, job=await self.placed(before.job))
+        return UpdateOne({"_id": before.job.id, "rev": before.rev}, update_of(before, after))

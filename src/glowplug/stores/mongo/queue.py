@@ -50,15 +50,15 @@ class Queue:
             due = await self._due(want.tasks, missing, only, now) if missing > 0 else []
             if not due:
                 break
-            taken = await self._take([record for record in due if record.job.id not in self._in_hand], worker_id, lease, now)
+            taken = await self._take(
+                [record for record in due if record.job.id not in self._in_hand], worker_id, lease, now
+            )
             granted += taken
             if not taken:
                 await back_off(turn)
         return sorted(granted, key=_place)
 
-    async def _due(
-        self, tasks: Collection[str], limit: int, only: Sequence[str] | None, now: datetime
-    ) -> list[Record]:
+    async def _due(self, tasks: Collection[str], limit: int, only: Sequence[str] | None, now: datetime) -> list[Record]:
         where = _waiting(tasks, now)
         if only is not None or self._in_hand:
             where["_id"] = ({"$in": only} if only is not None else {}) | {"$nin": list(self._in_hand)}
@@ -137,7 +137,7 @@ class Queue:
             "oldest": {"$min": "$run_at"},
             "dispatched": {"$sum": {"$cond": [{"$gt": ["$dispatched_at", None]}, 1, 0]}},
         }
-        pipeline = [{"$match": {"live": {"$exists": True}}}, {"$group": count}]
+        pipeline: list[Document] = [{"$match": {"live": {"$exists": True}}}, {"$group": count}]
         groups = await self._rooms.jobs.aggregate(pipeline)
         found: dict[str, dict[str, Any]] = {}
         async for group in groups:

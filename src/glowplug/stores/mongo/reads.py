@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import takewhile
 
 from glowplug.job import Job, JobEvent
 from glowplug.store import JobFilter, JobPage
-from glowplug.stores.moments import micros
+from glowplug.stores.moments import micros, moment
 from glowplug.stores.mongo.documents import Document, event_of, record_of
 from glowplug.stores.mongo.rooms import Rooms
 from glowplug.stores.rules import cursor_after, found, parse_cursor
@@ -55,15 +56,16 @@ class Reads:
         stored = self._rooms.events.find({"job_id": job_id, "seq": {"$gt": start}}).sort("seq", 1).limit(limit)
         log |= {entry["seq"]: entry async for entry in stored}
         # Up to the first gap: an event may be on its way whose successor has arrived.
-        numbers = [number for number in range(start + 1, start + 1 + min(limit, len(log)))]
-        whole = next((place for place, number in enumerate(numbers) if number not in log), len(numbers))
-        return [event_of(job_id, log[number]) for number in numbers[:whole]]
+        whole = takewhile(log.__contains__, range(start + 1, start + 1 + limit))
+        return [event_of(job_id, log[number]) for number in whole]
 
     async def nth_newest(self, owner: str, n: int, task: str | None) -> datetime | None:
         """Return when the owner's `n`-th newest job was made."""
+        if n < 1:
+            return None
         where = _terms(JobFilter(owner=owner, task=task), None)
-        document = await self._rooms.jobs.find_one(where, _JOB_ALONE, sort=_NEWEST, skip=max(n, 1) - 1)
-        return None if document is None else record_of(document).job.created_at
+        document = await self._rooms.jobs.find_one(where, {"created_at": 1}, sort=_NEWEST, skip=n - 1)
+        return None if document is None else moment(int(document["created_at"]))
 
     async def clean(self, finished_before: datetime, limit: int) -> list[Job]:
         """Delete the jobs that ended first, with their events.
@@ -78,7 +80,10 @@ class Reads:
         if jobs:
             doomed = [{"$replaceWith": {"_id": "$_id", "doomed": sweep}}]
             await self._rooms.jobs.update_many({"_id": {"$in": list(jobs)}, **old}, doomed)
-        gone = {document["_id"]: document["doomed"] async for document in self._rooms.jobs.find({"doomed": {"$exists": True}})}
+        gone = {
+            document["_id"]: document["doomed"]
+            async for document in self._rooms.jobs.find({"doomed": {"$exists": True}})
+        }
         if gone:
             await self._rooms.events.delete_many({"job_id": {"$in": list(gone)}})
             await self._rooms.jobs.delete_many({"_id": {"$in": list(gone)}})

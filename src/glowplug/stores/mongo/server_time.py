@@ -9,25 +9,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from glowplug.clock import Clock, SystemClock
+from glowplug.clock import Clock
 
 QUESTIONS = 3
 ASK_AGAIN_SECONDS = 60.0
 
 
 class MongoTime:
-    """Tells the server's time. A clock other than the machine's, such as a test's, stays in command."""
+    """Tells the server's time; before the first answer, that of `clock`."""
 
     def __init__(self, clock: Clock, ask: Callable[[], Awaitable[datetime]]) -> None:
         self._clock = clock
         self._ask = ask
         self._server: datetime | None = None
         self._asked = 0.0
-
-    @property
-    def follows_server(self) -> bool:
-        """Say whether the server is asked at all."""
-        return isinstance(self._clock, SystemClock)
 
     def now(self) -> datetime:
         """Return the server's time as of now."""
@@ -37,8 +32,6 @@ class MongoTime:
 
     async def measure(self) -> None:
         """Ask the server some times in a row and believe the quickest answer."""
-        if not self.follows_server:
-            return
         readings = [await self._read() for _ in range(QUESTIONS)]
         _, self._asked, self._server = min(readings)
 

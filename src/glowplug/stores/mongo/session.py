@@ -36,9 +36,10 @@ STANDALONE = (
 class Session(Startable):
     """A connection to the database; its parts may be used once it has started."""
 
-    def __init__(self, address: MongoAddress, clock: Clock, listeners: Sequence[Listener]) -> None:
+    def __init__(self, address: MongoAddress, clock: Clock, server_time: bool, listeners: Sequence[Listener]) -> None:
         self._address = address
         self._clock = clock
+        self._server_time = server_time
         self._listeners = listeners
         self._begun: set[asyncio.Task[Any]] = set()
         self._asking: asyncio.Task[None] | None = None
@@ -60,8 +61,8 @@ class Session(Startable):
     async def _start(self) -> None:
         server = await hello(self._client)
         await ensure_schema(self._client[self._address.database], self.rooms)
-        await self.time.measure()
-        if self.time.follows_server:
+        if self._server_time:
+            await self.time.measure()
             self._asking = asyncio.create_task(self._ask_now_and_then())
         if not server.has_stream:
             emit("store.limited", store=self._address.shown, advice=STANDALONE)

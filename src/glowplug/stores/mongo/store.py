@@ -11,7 +11,6 @@ import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import ClassVar
 
 from glowplug.clock import Clock
 from glowplug.errors import BugError
@@ -43,14 +42,20 @@ HEAL_SECONDS = 10.0
 
 
 class MongoStore(Store):
-    """Keeps everything in the database that `url` names: `mongodb://HOST/DATABASE`, `mongodb+srv://HOST/DATABASE`."""
+    """Keeps everything in the database that `url` names: `mongodb://HOST/DATABASE`, `mongodb+srv://HOST/DATABASE`.
 
-    shared: ClassVar[bool] = True
+    Times are the server's; with `server_time` False they are those of `clock`, which a test winds.
+    """
 
-    def __init__(self, url: str, *, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
+    shared = True
+
+    def __init__(
+        self, url: str, *, clock: Clock, jitter: Callable[[], float] = random.random, server_time: bool = True
+    ) -> None:
         self._address = MongoAddress.parse(url)
         self._clock = clock
         self._jitter = jitter
+        self._server_time = server_time
         self._listeners: list[Callable[[Sequence[News]], None]] = []
         self._session: Session | None = None
         self._healed = 0.0
@@ -61,7 +66,7 @@ class MongoStore(Store):
 
     async def _start(self) -> None:
         with translated(self._address.shown):
-            self._session = Session(self._address, self._clock, tuple(self._listeners))
+            self._session = Session(self._address, self._clock, self._server_time, tuple(self._listeners))
             await self._session.start()
             await self._session.submissions.heal(self._session.now())
         self._healed = self._clock.monotonic()
