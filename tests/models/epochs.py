@@ -25,7 +25,8 @@ class Epochs(Model):
             done, digest = resumed.step, resumed.path.read_text()
         for epoch in range(done + 1, epochs + 1):
             ctx.check()
-            time.sleep(seconds)
+            if seconds:
+                time.sleep(seconds)
             digest = step(digest, epoch)
             ctx.metrics(epoch=epoch, loss=1.0 / epoch)
             ctx.progress(epoch, epochs)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from tests.journeys.faults.core import LONG, CoreFaults, sizes, train
-from tests.journeys.faults.oracle import Oracle
+from tests.journeys.faults.oracle import UNCOUNTED, Oracle
 from tests.journeys.faults.site import FIRST, LEASE_SECONDS, Site
 from tests.journeys.system import until
+from tests.models.epochs import expected
 
 SECOND = "second"
 
@@ -47,8 +48,8 @@ class FullFaults(CoreFaults):
         oracle.judge(attempts=dict.fromkeys(oracle.expected, ("completed",)))
 
     def test_t06_every_connection_of_the_database_is_taken(self, site: Site, oracle: Oracle) -> None:
-        with crowd(site), load(oracle, seconds=2.0):
-            train(oracle, "t06")
+        with load(oracle, seconds=2.0), crowd(site):
+            pass
         oracle.judge()
 
     @sizes(60, 600)
@@ -146,7 +147,7 @@ class FullFaults(CoreFaults):
         assert early == []
         for job in jobs:
             outcomes = [attempt["outcome"] for attempt in site.plug.job(job)["attempts"]]
-            assert set(outcomes[:-1]) <= {"crashed", "displaced"}
+            assert set(outcomes[:-1]) <= {"crashed", *UNCOUNTED}, outcomes
 
     @pytest.mark.parametrize("seconds", [pytest.param(6.0, id="short"), pytest.param(60.0, id="long", marks=LONG)])
     def test_t16_a_job_that_holds_the_interpreter_keeps_its_lease(
@@ -165,8 +166,8 @@ class FullFaults(CoreFaults):
         assert "disk" in answer.json()["detail"]
         site.kill_gateway()
         site.start_gateway()
-        with busy_store(site), load(oracle, seconds=2.0):
-            pass
+        with load(oracle, seconds=2.0), busy_store(site):
+            time.sleep(1.0)
         oracle.judge()
 
     @pytest.mark.parametrize("minutes", [-10, 10])
@@ -176,7 +177,8 @@ class FullFaults(CoreFaults):
         site.end_worker()
         site.start_worker(FIRST, **wrong_clock(minutes))
         site.wait_worker_ready(FIRST)
-        job = train(oracle, f"t18{minutes}", epochs=8)
+        # The library that lies about the time breaks sleeping.
+        job = oracle.submit("train", epochs=8, seconds=0, name="t18", result=expected("t18", 8))
         oracle.judge(attempts={job: ["completed"]})
         for event in site.plug.events(job):
             assert abs(datetime.fromisoformat(event["at"]).timestamp() - time.time()) < 120
@@ -270,7 +272,6 @@ def busy_store(site: Site) -> Iterator[None]:
         site.ground.store, "hold_write_lock", None
     )
     with hold() if hold else contextlib.nullcontext():
-        time.sleep(1.0)
         yield
 
 

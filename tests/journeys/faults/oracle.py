@@ -10,6 +10,8 @@ from typing import Any
 from tests.journeys.faults.site import Site
 from tests.journeys.system import assert_told_once
 
+UNCOUNTED = {"interrupted", "displaced"}
+
 
 @dataclass
 class Oracle:
@@ -27,7 +29,8 @@ class Oracle:
     def judge(self, *, attempts: Mapping[str, Sequence[str]] | None = None, limit: float = 90.0) -> Counter[str]:
         """Wait for every job's end, check all of it, print the counts and return them by state.
 
-        `attempts` says how the attempts of a job must have ended, in order.
+        `attempts` says how the attempts of a job must have ended, in order. Ends that cost nothing, as when a gateway
+        dies before its grant has arrived, are only looked at where one is expected.
         """
         states: Counter[str] = Counter()
         tries = 0
@@ -41,7 +44,9 @@ class Oracle:
             self._check_artifacts(job)
         for job_id, outcomes in (attempts or {}).items():
             found = [attempt["outcome"] for attempt in self.site.plug.job(job_id)["attempts"]]
-            assert found == list(outcomes), found
+            if not UNCOUNTED & set(outcomes):
+                found = [outcome for outcome in found if outcome not in UNCOUNTED]
+            assert found == list(outcomes), (found, self.site.plug.job(job_id)["error"])
         assert states.total() == len(self.expected) == states["completed"] + states["failed"] + states["canceled"]
         print(
             f"\n{self.site.ground.name}: {len(self.expected)} accepted = {states['completed']} completed + "

@@ -59,7 +59,7 @@ class Site:
     def kill_gateway(self) -> None:
         """End the gateway without a word."""
         assert self._gateway is not None
-        _kill(self._gateway)
+        self._kill(self._gateway)
 
     def start_worker(self, name: str, **environment: str) -> None:
         """Start a worker; it may still be loading when this returns."""
@@ -67,11 +67,13 @@ class Site:
 
     def kill_worker(self, name: str = FIRST) -> None:
         """End a worker's supervisor without a word; its model dies with it."""
-        _kill(self.workers.pop(name))
+        self._kill(self.workers.pop(name))
 
     def end_worker(self, name: str = FIRST) -> None:
         """Tell a worker to leave, and wait until it has."""
-        end(self.workers.pop(name))
+        worker = self.workers.pop(name)
+        end(worker)
+        self.plug.programs.remove(worker)
 
     def pause_worker(self, name: str) -> None:
         """Freeze a worker and its model."""
@@ -91,6 +93,7 @@ class Site:
 
     def kill_child(self, name: str = FIRST) -> None:
         """End a worker's model process without a word."""
+        until(lambda: self.children(name), "the worker has a model process", log=self.plug.log)
         for pid in self.children(name):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -103,6 +106,12 @@ class Site:
             return any(one["instance_id"] == name and one["status"] == "ready" for one in found)
 
         until(ready, f"worker {name} is ready", log=self.plug.log)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        self.plug.programs.remove(process)
 
     def submit(self, task: str, /, *, limit: float = 30.0, key: str | None = None, **values: Any) -> str:
         """Queue a job as a careful caller does: under a key, and again until there is an answer."""
@@ -146,12 +155,6 @@ def site_on(ground: Ground, folder: Path, environment: Mapping[str, str] | None 
     finally:
         plug.stop()
         ground.mend()
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
