@@ -77,7 +77,7 @@ class TestWhoFollows:
         assert all(follower.wants(kind) for kind in EVENT_TYPES)
 
     def test_an_event_that_is_none_is_refused_with_those_there_are(self) -> None:
-        with pytest.raises(InvalidInput, match="no event 'finished'; there are .*completed"):
+        with pytest.raises(InvalidInput, match=r"no event .finished.; there are .*completed"):
             door().follower(request("https://example.com/", "finished"))
 
     def test_events_without_an_address_are_refused(self) -> None:
