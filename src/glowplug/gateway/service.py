@@ -119,7 +119,8 @@ class Gateway(Startable):
     def _make_intake(self) -> Intake:
         parts, lease = self.parts, timedelta(seconds=self.policy.lease_seconds)
         if parts.broker.carries:
-            return Arrivals(parts.store, parts.broker, self.ledger, lease, parts.clock)
+            tasks = self.catalog.tasks
+            return Arrivals(parts.store, parts.broker, self.ledger, lease, parts.clock, lambda: tasks)
         return Intake(parts.store, parts.broker, self.ledger, lease)
 
     def _living(self) -> list[Startable]:
