@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select, tuple_
 
 from glowplug.job import Job
 from glowplug.store import Depth
@@ -65,20 +65,31 @@ _OF_LINE = and_(IS_LINED_UP, _OF_TASK)
 _IS_AHEAD = tuple_(jobs.c.turn, jobs.c.id) < tuple_(bindparam("turn"), bindparam("job_id"))
 _FIRST = select(jobs.c.run_at).where(_OF_TASK, _MAY_START).order_by(jobs.c.run_at).limit(1)
 _FIRST_DUE, _FIRST_LATER = _FIRST.where(IS_LINED_UP), _FIRST.where(IS_FOR_LATER)
-_WAITING = select(jobs.c.task, func.count(), func.min(jobs.c.run_at)).group_by(jobs.c.task)
-_IN_LINE, _FOR_LATER = _WAITING.where(IS_LINED_UP), _WAITING.where(IS_FOR_LATER)
-_OVERDUE_COUNT = select(func.count()).where(_IS_OVERDUE)
+
+
+def _bounded_count(*where: ColumnElement[bool]) -> Select[int]:
+    # Of a column that every index of the lines has, so that no row is looked at.
+    rows = select(jobs.c.priority).where(_OF_LINE, *where).limit(bindparam("limit"))
+    return select(func.count()).select_from(rows.subquery())
+
+
+_IS_OF_LEVEL = jobs.c.priority == bindparam("priority")
+_COUNT_ABOVE = _bounded_count(jobs.c.priority > bindparam("priority"))
+_COUNT_LEVEL = _bounded_count(_IS_OF_LEVEL)
+_COUNT_AHEAD = _bounded_count(_IS_OF_LEVEL, _IS_AHEAD)
+
+
+def _counted(waits: ColumnElement[bool]) -> Select[str, int, int]:
+    # The oldest is the first of its task in an index by time, so the count looks at no row.
+    counted = select(jobs.c.task, func.count().label("waiting")).where(waits).group_by(jobs.c.task).subquery()
+    of_task = select(jobs.c.run_at).where(waits, jobs.c.task == counted.c.task)
+    return select(counted.c.task, counted.c.waiting, of_task.order_by(jobs.c.run_at).limit(1).scalar_subquery())
+
+
+_IN_LINE, _FOR_LATER = _counted(IS_LINED_UP), _counted(IS_FOR_LATER)
+_OVERDUE_COUNT = select(func.count(jobs.c.run_at)).where(_IS_OVERDUE)
 _AT_BROKER = select(jobs.c.task).where(IS_DISPATCHED)
 _AT_WORK = select(jobs.c.task).where(*IS_LEASED)
-
-
-def _bounded_count(rows: Select[str]) -> Select[int]:
-    return select(func.count()).select_from(rows.limit(bindparam("limit")).subquery())
-
-
-_COUNT_ABOVE = _bounded_count(select(jobs.c.id).where(_OF_LINE, jobs.c.priority > bindparam("priority")))
-_COUNT_AHEAD = _bounded_count(select(jobs.c.id).where(_OF_LINE, jobs.c.priority == bindparam("priority"), _IS_AHEAD))
-_COUNT_LEVEL = _bounded_count(select(jobs.c.id).where(_OF_LINE, jobs.c.priority == bindparam("priority")))
 
 
 @dataclass(frozen=True, slots=True)

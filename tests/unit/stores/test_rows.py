@@ -16,6 +16,7 @@ from glowplug.job import (
     Budget,
     Checkpoint,
     Failure,
+    Follower,
     Job,
     JobEvent,
     JobRequest,
@@ -26,9 +27,19 @@ from glowplug.job import (
     claimed,
     submitted,
 )
+from glowplug.store import Delivery, Try
 from glowplug.stores.moments import EPOCH, micros, moment
-from glowplug.stores.rows import changed_columns, event_of, event_row, job_of, job_row
-from glowplug.stores.tables import events, jobs
+from glowplug.stores.rows import (
+    changed_columns,
+    delivery_of,
+    delivery_row,
+    event_of,
+    event_row,
+    followers_of,
+    job_of,
+    job_row,
+)
+from glowplug.stores.tables import deliveries, events, jobs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -56,6 +67,7 @@ attempts = st.builds(
     st.none() | st.sampled_from(OutcomeKind),
     st.none() | failures,
 )
+followers = st.builds(Follower, texts, st.lists(texts, max_size=2).map(tuple))
 any_job = st.builds(
     Job,
     id=texts,
@@ -86,6 +98,23 @@ any_job = st.builds(
     result=json_values,
     artifacts=st.lists(artifacts, max_size=2).map(tuple),
     failure=st.none() | failures,
+    expires_at=st.none() | times,
+    stride=st.integers(1, 2**31 - 1),
+    turn=st.none() | st.integers(0, 2**62),
+    dispatched_at=st.none() | times,
+    followers=st.lists(followers, max_size=2).map(tuple),
+)
+tries = st.builds(Try, times, counts, texts, st.none() | counts, floats)
+any_delivery = st.builds(
+    Delivery,
+    job_id=texts,
+    door=texts,
+    seq=counts,
+    due_at=st.none() | times,
+    failures=counts,
+    failing_since=st.none() | times,
+    given_up=st.booleans(),
+    tries=st.lists(tries, max_size=3).map(tuple),
 )
 
 
@@ -103,6 +132,16 @@ def test_any_event_comes_out_as_it_went_in(event: JobEvent) -> None:
     assert event_of(tuple(event_row(event).values())) == event
 
 
+@given(any_delivery)
+def test_any_delivery_comes_out_as_it_went_in(delivery: Delivery) -> None:
+    assert delivery_of(tuple(delivery_row(delivery).values())) == delivery
+
+
+@given(any_job)
+def test_followers_can_be_read_by_themselves(job: Job) -> None:
+    assert followers_of(job_row(job)["followers"]) == job.followers
+
+
 @given(any_job, any_job)
 def test_a_row_that_gets_the_changed_columns_is_the_row_of_the_changed_job(before: Job, after: Job) -> None:
     assert job_row(before) | changed_columns(before, after) == job_row(after)
@@ -112,6 +151,8 @@ def test_rows_have_the_columns_of_their_tables_in_order() -> None:
     assert list(job_row(make_job())) == [column.name for column in jobs.columns]
     event = submitted(JobRequest(task="m.t", input={}), NOW)[1][0]
     assert list(event_row(event)) == [column.name for column in events.columns]
+    delivery = Delivery(job_id="1", door="hook")
+    assert list(delivery_row(delivery)) == [column.name for column in deliveries.columns]
 
 
 def test_only_what_a_transition_changed_is_written() -> None:
@@ -148,6 +189,11 @@ def test_what_is_not_said_takes_no_room() -> None:
         "failure",
         "attempts",
         "artifacts",
+        "followers",
+        "expires_at",
+        "stride",
+        "turn",
+        "dispatched_at",
         "result",
     }
 
