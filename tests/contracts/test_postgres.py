@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.servers.postgres import PostgresServer, database, postgres
 
 from glowplug.clock import ManualClock
 from glowplug.store import Store
 from glowplug.stores.sql import SqlStore
 from glowplug.testing.stores import StoreSuite
-from tests.servers.postgres import PostgresServer, database, postgres
 
 __all__ = ["database", "postgres"]
 

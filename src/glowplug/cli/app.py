@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from glowplug.cli import clean, doctor, gateway, jobs, loading, models, new, run, status, up, worker
+from glowplug.cli import clean, doctor, gateway, jobs, loading, migrate, models, new, run, status, up, worker
 from glowplug.cli.ending import INTERRUPTED, USAGE, fail
 from glowplug.errors import GlowplugError
 
@@ -28,6 +28,7 @@ app.command()(loading.warm_up)
 app.command()(status.status)
 app.command()(doctor.doctor)
 app.command()(clean.clean)
+app.command()(migrate.migrate)
 
 
 @app.callback(invoke_without_command=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import ClassVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from glowplug.errors import GlowplugError
 from glowplug.job import Job
@@ -37,12 +39,26 @@ class Database(ABC):
     patience_seconds: ClassVar[float] = 0.0
     migrates_itself: ClassVar[bool] = True
 
+    @abstractmethod
     def prepare(self) -> None:
         """Do what must be done before the first connection. Raises `SettingsError`."""
+
+    def exists(self) -> bool:
+        """Say whether there is anything to connect to."""
+        return True
 
     @abstractmethod
     def connect(self, *, writes: bool) -> Connection:
         """Open a connection for the calling thread. Raises an error of ours: `Unreachable` where waiting may help."""
+
+    @contextmanager
+    def transaction(self, *, writes: bool) -> Iterator[Connection]:
+        """Open a connection for one transaction, outside of all lanes. Raises errors of ours alone."""
+        try:
+            with self.connect(writes=writes) as connection, connection.begin():
+                yield connection
+        except DBAPIError as error:
+            raise self.translate(error) from error
 
     @abstractmethod
     def translate(self, error: BaseException) -> GlowplugError:

@@ -30,7 +30,7 @@ MOST_WAITING = 500
 PAYLOAD_BYTES = 7000
 LONGEST_REST_SECONDS = 2.0
 _LISTEN = f"LISTEN {CHANNEL}"
-_NOTIFY = f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest(%s::text[]) AS payload"
+_NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 
 
 class NewsWire(Startable):
@@ -121,7 +121,7 @@ class NewsWire(Startable):
             if driver.fileno() in heard:
                 self._hear(driver)
             if self._waiting and time.monotonic() >= told_at + GATHER_SECONDS:
-                driver.execute(_NOTIFY, [list(payloads(self._origin, self._take()))])
+                driver.execute(_NOTIFY, [CHANNEL, list(payloads(self._origin, self._take()))])
                 told_at = time.monotonic()
 
     def _silence(self) -> None:

@@ -57,6 +57,10 @@ class SqliteDatabase(Database):
                 raise DiskFull(f"no room to create {self.path}: free some space and try again") from error
             raise SettingsError(f"cannot create {self.path}: {error.strerror}") from error
 
+    def exists(self) -> bool:
+        """Say whether the file is there."""
+        return self.path.exists()
+
     def connect(self, *, writes: bool) -> Connection:
         """Open a connection for the calling thread; one that writes takes the write lock as each transaction begins.
 

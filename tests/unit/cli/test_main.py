@@ -29,6 +29,7 @@ VERBS = [
     "status",
     "doctor",
     "clean",
+    "migrate",
 ]
 HEAVY = ["rich", "httpx", "msgspec", "asyncio", "fastapi", "uvicorn", "structlog", "platformdirs", "importlib.metadata"]
 

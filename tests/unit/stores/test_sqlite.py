@@ -101,7 +101,7 @@ async def test_a_path_with_signs_of_its_own_is_a_path(tmp_path: Path) -> None:
     assert (folder / "x.db").exists()
 
 
-@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "sqlite:///:memory:", "postgres://h/d", "glowplug.db"])
+@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql://h/d", "glowplug.db"])
 def test_an_address_that_names_no_file_is_refused(url: str) -> None:
     with pytest.raises(SettingsError):
         SqlStore(url, clock=ManualClock())
@@ -202,7 +202,7 @@ async def test_a_lock_that_stays_is_said_and_the_store_goes_on_after_it(
         other.close()
         await queue(store)
         assert len((await store.jobs(JobFilter())).jobs) == 1
-    assert len(told) == 1
+    assert [line.partition(":")[0] for line in told] == ["store.failed", "store.restored"]
 
 
 async def test_a_lock_at_the_start_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
