@@ -26,7 +26,7 @@ BOUND = 20
 
 def job(url: str = "https://example.com/hook", **more: Any) -> Job:
     """Return a job with a webhook."""
-    fields = {
+    fields: dict[str, Any] = {
         "id": "0123456789abcdef01234567",
         "task": "echo.say",
         "input": {"text": "a secret"},

@@ -148,7 +148,7 @@ async def test_one_connection_serves_many_posts() -> None:
             assert (await out.post(it.url, b"{}", {}, NOW)).status == 204
         pool = out._session.connector
         assert pool is not None
-        assert sum(len(connections) for connections in pool._conns.values()) == 1  # type: ignore[attr-defined]
+        assert sum(len(connections) for connections in pool._conns.values()) == 1
 
 
 async def test_nobody_there_is_an_error_that_does_not_quote_the_address() -> None:
