@@ -34,7 +34,7 @@ from glowplug.gateway.upkeep import Upkeep
 from glowplug.job import Job
 from glowplug.lifecycle import Startable, stop_all
 from glowplug.readiness import Component
-from glowplug.store import Report
+from glowplug.store import News, Report
 
 COMPONENT = "gateway"
 BROKER = "broker"
@@ -80,6 +80,7 @@ class Gateway(Startable):
         self.deliveries = Deliveries(store, clock)
         self.front_desk = FrontDesk(store, self.jobs, self.ledger, self.catalog, self.registry, self.deliveries)
         self.doorway.welcome(self.front_desk)
+        store.follow(self._heard)
         self._rota: Rota | None = None
 
     async def _start(self) -> None:
@@ -194,4 +195,10 @@ class Gateway(Startable):
 
     def _noted(self, reports: Sequence[Report]) -> None:
         self.shelf.remember(reports)
+        self.doorway.wake_all()
+
+    def _heard(self, news: Sequence[News]) -> None:
+        for one in news:
+            self.feed.changed(one.job_id)
+        self.relay.poke()
         self.doorway.wake_all()

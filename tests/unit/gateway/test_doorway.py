@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.unit.gateway.house import Told, house
@@ -12,6 +13,7 @@ from glowplug.clock import ManualClock
 from glowplug.errors import Unreachable
 from glowplug.gateway.doorway import Doorway
 from glowplug.job import Follower, JobRequest, Note
+from glowplug.store import News
 from glowplug.stores.memory import MemoryStore
 
 
@@ -133,3 +135,26 @@ async def test_of_several_gateways_the_one_that_leads_a_door_tells_it() -> None:
         await until(lambda: doors[1].of(job) == [1])
         await clock.advance(10)
         assert doors[0].told == []
+
+
+class Shared(MemoryStore):
+    """A store whose news come when a test says so."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.listener: Callable[[Sequence[News]], None] = lambda news: None
+
+    def follow(self, listener: Callable[[Sequence[News]], None]) -> None:
+        self.listener = listener
+
+
+async def test_what_another_gateway_wrote_is_told_as_soon_as_it_is_heard_of(tmp_path: Path) -> None:
+    door, clock = Listener(), ManualClock()
+    store = Shared(clock)
+    async with asyncio.timeout(20), house(tmp_path, clock=clock, store=store, doors=[door]):
+        await until(lambda: door.started)
+        await clock.advance(0.1)
+        request = JobRequest(task="echo.say", input={}, followers=(Follower("listener"),))
+        job = (await store.submit([request]))[0].job
+        store.listener([News(job.id, job.task)])
+        await until(lambda: door.of(job) == [1])
