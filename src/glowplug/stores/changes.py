@@ -76,7 +76,10 @@ class Changes:
     def _updates(self) -> Iterable[list[dict[str, Any]]]:
         groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for job_id, before in self._before.items():
-            columns = changed_columns(before, self._after[job_id])
+            after = self._after[job_id]
+            columns = changed_columns(before, after)
+            if before.turn is not None and after.turn is None:
+                self._lines.left(before)
             if columns:
                 guard = {"was_id": job_id, "was_token": before.token, "was_state": before.state.value}
                 groups.setdefault(tuple(columns), []).append(columns | guard)

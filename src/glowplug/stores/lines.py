@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, select
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, Transaction, bindparam, select
 
 from glowplug.job import Job, lined_up
 from glowplug.stores.tables import IS_LINED_UP, jobs
 
-Line = tuple[str, int]
+KEPT = "glowplug_lines"
 
 _OF_LINE = select(jobs.c.turn).where(
     IS_LINED_UP, jobs.c.task == bindparam("task"), jobs.c.priority == bindparam("priority")
@@ -17,25 +19,51 @@ _LAST = _OF_LINE.where(jobs.c.owner == bindparam("owner")).order_by(jobs.c.turn.
 _ENDS = select(_HEAD.scalar_subquery(), _LAST.scalar_subquery())
 
 
+@dataclass(slots=True)
+class Line:
+    """The smallest turn in a line, and the largest of each owner that was asked for; None for none."""
+
+    head: int | None = None
+    lasts: dict[str, int | None] = field(default_factory=dict)
+
+
 class Lines:
-    """Gives due jobs their places in line, one after the other."""
+    """Gives due jobs their places in line, one after the other.
+
+    What is known of the lines is kept while the transaction lasts, because operations of many callers share one.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._heads: dict[Line, int | None] = {}
-        self._lasts: dict[tuple[Line, str], int | None] = {}
+        self._lines = _kept(connection)
 
     def lined_up(self, job: Job) -> Job:
         """Give a job its place; the next one finds it there."""
-        line = (job.task, job.priority)
-        owned = (line, job.owner)
-        if owned not in self._lasts:
-            asked = {"task": job.task, "priority": job.priority, "owner": job.owner}
-            head, self._lasts[owned] = self._connection.execute(_ENDS, asked).one()
-            self._heads.setdefault(line, head)
-        job = lined_up(job, self._heads[line], self._lasts[owned])
+        line = self._ends_for(job)
+        last = line.lasts[job.owner]
+        job = lined_up(job, line.head, last)
         if job.turn is not None:
-            head, last = self._heads[line], self._lasts[owned]
-            self._heads[line] = job.turn if head is None else head
-            self._lasts[owned] = job.turn if last is None else max(last, job.turn)
+            line.head = job.turn if line.head is None else line.head
+            line.lasts[job.owner] = job.turn if last is None else max(last, job.turn)
         return job
+
+    def left(self, job: Job) -> None:
+        """Say that a job has left its line, so that the line's ends are looked for again."""
+        self._lines.pop((job.task, job.priority), None)
+
+    def _ends_for(self, job: Job) -> Line:
+        line = self._lines.setdefault((job.task, job.priority), Line())
+        if job.owner not in line.lasts:
+            asked = {"task": job.task, "priority": job.priority, "owner": job.owner}
+            head, line.lasts[job.owner] = self._connection.execute(_ENDS, asked).one()
+            # What was found before counts jobs that are not written yet.
+            line.head = head if line.head is None else line.head
+        return line
+
+
+def _kept(connection: Connection) -> dict[tuple[str, int], Line]:
+    transaction = connection.get_transaction()
+    kept: tuple[Transaction | None, dict[tuple[str, int], Line]] | None = connection.info.get(KEPT)
+    if kept is None or kept[0] is not transaction:
+        kept = connection.info[KEPT] = (transaction, {})
+    return kept[1]
