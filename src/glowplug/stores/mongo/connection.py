@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pymongo import AsyncMongoClient
+from pymongo.errors import ConfigurationError
+from pymongo.uri_parser import split_options
 
+from glowplug.errors import SettingsError
 from glowplug.stores.mongo.address import MongoAddress
 from glowplug.stores.mongo.documents import Document
 
@@ -43,8 +46,13 @@ class Server:
 
 
 def open_client(address: MongoAddress) -> Client:
-    """Return a client that connects when it is first used."""
-    asked = {name.lower() for name, _ in parse_qsl(urlsplit(address.url).query)}
+    """Return a client that connects when it is first used. Raises `SettingsError` for an option that is none."""
+    query = urlsplit(address.url).query
+    try:
+        # Left to itself the driver passes over what it does not understand, and it may have been about TLS.
+        asked = {name.lower() for name in (split_options(query, warn=False) if query else ())}
+    except (ValueError, TypeError, ConfigurationError) as error:
+        raise SettingsError(f"the URL of {address.shown} has an option that cannot be used: {error}") from error
     options = {name: value for name, value in _DEFAULTS.items() if name.lower() not in asked}
     return AsyncMongoClient(address.url, connect=False, **options, **_SETTLED)
 

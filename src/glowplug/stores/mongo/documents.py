@@ -67,6 +67,7 @@ def record_of(document: Mapping[str, Any]) -> Record:
 def update_of(before: Record, after: Record) -> Document:
     """Return the update that makes one document of the other; it moves `rev` on."""
     columns = changed_columns(before.job, after.job)
+    columns.pop("id", None)
     old, new = _beside(before), _beside(after)
     columns |= {name: new.get(name) for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     absent = {name: True for name, value in columns.items() if value is None}
