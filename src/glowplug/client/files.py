@@ -16,12 +16,14 @@ from urllib.parse import quote
 
 from glowplug.artifact import parse_uri
 from glowplug.client.exchange import Ask, Exchange
+from glowplug.client.parted_upload import PartedUpload
 from glowplug.client.views import ArtifactView, JobView, Result
 from glowplug.errors import Corrupt, DiskFull, NotFound, SettingsError
 
 PIECE_BYTES = 1 << 18
 LONGEST_NAME = 100
 TRANSFER_TIMEOUT_SECONDS = 300.0
+PARTED_FROM_BYTES = 16 << 20
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ +@=-]")
 
 Source = str | os.PathLike[str] | IO[bytes]
@@ -34,11 +36,17 @@ class Files:
         self._exchange = exchange
 
     async def upload(self, source: Source, name: str | None) -> ArtifactView:
-        """Send a file under `name`, by default its own. Raises `NotFound`, `TooLarge`."""
+        """Send a file under `name`, by default its own; a large one in parts, and only those that are missing.
+
+        Raises:
+            NotFound, TooLarge, InvalidInput: there is no such file, it is too large, or it changed meanwhile.
+        """
         path = Path(source) if isinstance(source, (str, os.PathLike)) else None
         if path is not None and not path.is_file():
             raise NotFound(f"there is no file {path}")
         called = name or Path(str(path if path is not None else getattr(source, "name", "upload"))).name
+        if path is not None and path.stat().st_size > PARTED_FROM_BYTES:
+            return await PartedUpload(self._exchange, path, safe_name(called)).send()
         ask = Ask(
             "PUT",
             f"/v1/artifacts/{quote(safe_name(called))}",

@@ -23,6 +23,28 @@ class ArtifactView(Struct, frozen=True):
     url: str | None = None
 
 
+class UploadPartView(Struct, frozen=True):
+    """A part of an upload: `size_bytes` from `offset`, to be PUT at `url` while it is missing."""
+
+    number: int
+    offset: int
+    size_bytes: int
+    received: bool = False
+    url: str | None = None
+
+
+class UploadView(Struct, frozen=True):
+    """An upload in parts, and which of them have arrived."""
+
+    id: str
+    parts: tuple[UploadPartView, ...] = ()
+
+    @property
+    def missing(self) -> tuple[UploadPartView, ...]:
+        """Return the parts that have not arrived."""
+        return tuple(part for part in self.parts if not part.received)
+
+
 class ProgressView(Struct, frozen=True):
     """How far a running job says it is; `percent` is None while the total is unknown."""
 
@@ -31,6 +53,7 @@ class ProgressView(Struct, frozen=True):
     percent: float | None = None
     note: str = ""
     preview: str | None = None
+    preview_url: str | None = None
 
 
 class JobView(Struct, frozen=True):

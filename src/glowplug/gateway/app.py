@@ -10,7 +10,19 @@ from fastapi import FastAPI
 from glowplug.gateway import documents, problems
 from glowplug.gateway.auth import Guard
 from glowplug.gateway.parts import GatewayParts
-from glowplug.gateway.routes import artifacts, batches, deliveries, events, jobs, link, metrics, models, notices, run
+from glowplug.gateway.routes import (
+    artifacts,
+    batches,
+    deliveries,
+    events,
+    jobs,
+    link,
+    metrics,
+    models,
+    notices,
+    run,
+    uploads,
+)
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.signing import LinkSigner
 
@@ -23,6 +35,7 @@ _ROUTERS = (
     models.router,
     artifacts.router,
     artifacts.internal_router,
+    uploads.router,
 )
 
 

@@ -11,12 +11,13 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from glowplug.gateway import schemas
+from glowplug.gateway import schemas, upload_views
 from glowplug.gateway.schemas import JobView, Problem
 from glowplug.store import TaskInfo
 
 _REFERENCE = "#/components/schemas/{name}"
-_NAMED = tuple(kind for kind in vars(schemas).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+_SHAPES = {**vars(schemas), **vars(upload_views)}.values()
+_NAMED = tuple(kind for kind in _SHAPES if isinstance(kind, type) and issubclass(kind, msgspec.Struct))
 
 
 def described(

@@ -45,6 +45,7 @@ class Limits:
     call_bytes: int = 32 * MIB
     link_bytes: int = 64 * MIB
     artifact_bytes: int = 4096 * MIB
+    part_bytes: int = 8 * MIB
     page_jobs: int = 200
     claim_wait_seconds: float = 30.0
     prefer_wait_seconds: float = 120.0
@@ -54,11 +55,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long ended jobs, uploads and the results of direct calls are kept."""
+    """How long ended jobs, uploads, the results of direct calls, and uploads that nobody completes are kept."""
 
     jobs_seconds: float = 30 * DAY_SECONDS
     inputs_seconds: float = 30 * DAY_SECONDS
     calls_seconds: float = DAY_SECONDS
+    uploads_seconds: float = DAY_SECONDS
     stale_seconds: float = HOUR_SECONDS
     workers_seconds: float = DAY_SECONDS
 

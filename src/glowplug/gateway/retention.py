@@ -58,6 +58,7 @@ class Cleaner(Duty):
         await self._clean_jobs(now, swept)
         await self._sweep_old("inputs", now - timedelta(seconds=self._retention.inputs_seconds), swept)
         await self._sweep_old("calls", now - timedelta(seconds=self._retention.calls_seconds), swept)
+        await self._sweep_old("uploads", now - timedelta(seconds=self._retention.uploads_seconds), swept)
         await self._sweep_leftovers(now - timedelta(seconds=self._retention.stale_seconds), swept)
         if swept.jobs or swept.artifacts:
             emit("retention.cleaned", jobs=swept.jobs, artifacts=swept.artifacts, bytes=swept.size_bytes)
