@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from glowplug.clock import Clock
 from glowplug.door import Reception, Wish
-from glowplug.doors.message_queues import Outlet, asked, close, dead_letter, ensure_queue
+from glowplug.doors.message_queues import Outlet, asked, close, dead_letter, ensure_queue, stop_if_canceled
 from glowplug.doors.message_requests import Kind, Request, read_request
 from glowplug.drivers.amqp import AmqpConnection
 from glowplug.errors import GlowplugError, NotFound, SettingsError, UnknownTask, UserError
@@ -86,6 +86,7 @@ class Intake:
             try:
                 failures = 0 if await self._consume() else failures + 1
             except GlowplugError as error:
+                stop_if_canceled()
                 failures += 1
                 if self._parts.connection.connected:
                     self._say_held(error.message)
@@ -153,6 +154,7 @@ class Intake:
                     verdict = f"it could not be taken in {surprises} tries; {said}"
             else:
                 return
+            stop_if_canceled()
             failures += 1
             if failures == 1 and not channel.is_closed:
                 self._say_held(said)

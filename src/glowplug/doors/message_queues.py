@@ -28,13 +28,19 @@ async def asked(call: Awaitable[T], what: str) -> T:
     except TimeoutError as error:
         raise Unreachable(f"{what}: RabbitMQ did not answer within {ASK_SECONDS:g} s") from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
+        stop_if_canceled()
         raise Unreachable(f"{what}: the connection was lost") from error
     except Exception as error:
         # A connection that breaks ends what waits for it with any exception, a bare `Exception` among them.
+        stop_if_canceled()
         raise Unreachable(f"{what}: {str(error) or type(error).__name__}") from error
+
+
+def stop_if_canceled() -> None:
+    """End a task that was canceled while it handles an error: the AMQP libraries turn the one into the other."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def ensure_queue(connection: AmqpConnection, name: str) -> None:

@@ -154,12 +154,12 @@ def _model_path(job: Job, result: Any) -> str | None:
 def _results(job: Job, result: Any) -> list[dict[str, Any]]:
     """Return what was found in each image, the n-th being of the n-th image asked for unless it names its own."""
     said = result if isinstance(result, list) else _mapping(result).get("results")
-    items = [_mapping(item) for item in said] if isinstance(said, list) else []
+    items = _mappings(said)
     images = [*job.input.get("images", ()), *[None] * len(items)]
     return [
         {
             "image": _key(item.get("image", images[number])),
-            "detections": [_detection(_mapping(one)) for one in item.get("detections") or ()],
+            "detections": [_detection(one) for one in _mappings(item.get("detections"))],
             "output": _key(item.get("output")),
         }
         for number, item in enumerate(items)
@@ -190,6 +190,10 @@ def _key(value: Any) -> Any:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [_mapping(item) for item in value] if isinstance(value, list) else []
 
 
 def _whole(value: Any) -> int | None:

@@ -26,11 +26,12 @@ from glowplug.drivers.amqp import AmqpAddress, AmqpConnection
 from glowplug.errors import BugError, GlowplugError, SettingsError, TooLarge
 from glowplug.events import emit
 from glowplug.job import Follower, Job, JobEvent, JobRequest
-from glowplug.lifecycle import cancel, stop_all
+from glowplug.lifecycle import stop_all
 from glowplug.store import WorkerRecord
 
 PAGE_EVENTS = 500
 MOST_PAGES = 20
+CANCEL_SECONDS = 0.2
 # What RabbitMQ 4 takes unless somebody allows more.
 LARGEST_BYTES = 16 * 1024 * 1024
 
@@ -84,6 +85,7 @@ class RabbitDoor(Door):
         self._intakes: list[Intake] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._was_up = False
+        self._leaving = False
 
     def welcome(self, reception: Reception) -> None:
         """Hand the door what it may ask of the gateway."""
@@ -147,7 +149,7 @@ class RabbitDoor(Door):
     async def _start(self) -> None:
         self._options.check()
         self._warn()
-        self._was_up = False
+        self._was_up = self._leaving = False
         parts = IntakeParts(
             door=self.name,
             connection=self._incoming,
@@ -163,8 +165,8 @@ class RabbitDoor(Door):
         self._tasks = [asyncio.create_task(one.run(), name="messages in") for one in self._intakes]
 
     async def _stop(self) -> None:
-        for task in self._tasks:
-            await cancel(task)
+        self._leaving = True
+        await asyncio.gather(*(_ended(task) for task in self._tasks))
         self._tasks, self._intakes = [], []
         await stop_all([self._incoming, self._outgoing])
 
@@ -175,6 +177,8 @@ class RabbitDoor(Door):
             emit("messages.insecure", target=address.shown, message=said)
 
     def _changed(self, why: str | None) -> None:
+        if self._leaving:
+            return
         target = self._options.address.shown
         if why is None:
             self._was_up = True
@@ -194,6 +198,13 @@ class RabbitDoor(Door):
         if self._reception is None:
             raise BugError("the door was started before it was welcomed")
         return self._reception
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    # Asked again and again: the AMQP libraries lose a cancellation that comes together with an answer.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_SECONDS)
 
 
 def _caller(metadata: Mapping[str, object]) -> Kind | None:
