@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 
 from glowplug.broker import Broker
@@ -72,6 +72,9 @@ class Arrivals(Intake):
         """Return None: what becomes due is published then, and its hint wakes."""
         del tasks
         return None
+
+    async def wake(self, tasks: Collection[str]) -> None:
+        """Wake nobody: what another gateway has queued comes as a hint."""
 
     async def take(self, worker_id: str, wants: Wants, confirm: Confirm) -> list[Job]:
         """Claim the jobs whose hints have arrived, as far as the worker has room for them."""

@@ -36,8 +36,18 @@ class Catalog(Startable):
         self._validators: dict[str, Draft202012Validator] = {}
 
     async def _start(self) -> None:
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Take in what is in the store: another gateway may have been told of it."""
         for info in await self._store.models():
-            self._remember(info)
+            if self._models.get(info.name) != info:
+                self._remember(info)
+
+    async def look_up(self, name: str) -> None:
+        """Make sure that a task which another gateway was just told of is known here."""
+        if self._store.shared and name not in self._tasks:
+            await self.refresh()
 
     async def learn(self, infos: tuple[ModelInfo, ...]) -> None:
         """Take in what a worker says of its models; only news is written to the store."""

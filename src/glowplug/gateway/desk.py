@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -42,7 +42,7 @@ from glowplug.link import (
     Renewed,
 )
 from glowplug.readiness import Snapshot
-from glowplug.store import Hold, Settled, Settlement, Store
+from glowplug.store import Hold, Renewal, Settled, Settlement, Store
 
 LONGEST_PAUSE_SECONDS = 3600.0
 SHORTEST_PAUSE_SECONDS = 0.02
@@ -50,7 +50,11 @@ AGAIN = (Order(OrderKind.REGISTER),)
 
 
 class Desk(Link):
-    """Answers the workers. `intake_open` says whether jobs may be handed out at all."""
+    """Answers the workers.
+
+    `intake_open` says whether jobs may be handed out at all; `on_renewed` hears which jobs run on workers
+    that call here.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Desk(Link):
         self._releases: set[asyncio.Task[None]] = set()
         self._closing = False
         self.intake_open: Callable[[], bool] = lambda: True
+        self.on_renewed: Callable[[Sequence[Renewal]], None] = lambda renewals: None
 
     async def _start(self) -> None:
         self._closing = False
@@ -120,7 +125,8 @@ class Desk(Link):
     async def renew(self, message: Renew) -> Renewed:
         """Keep leases."""
         renewals = await self._store.renew(message.holds, self._lease)
-        return Renewed(tuple(renewals), self._orders_for(message.instance_id, message.incarnation))
+        self.on_renewed(renewals)
+        return Renewed(tuple(renewals), await self._orders_for(message.instance_id, message.incarnation))
 
     async def events(self, message: Events) -> Accepted:
         """Append what running attempts report."""
@@ -164,7 +170,7 @@ class Desk(Link):
             await self._release_unknown(message.instance_id, seat, message.known)
         while not turn.is_over() and not self._closing:
             # Asked in every round: a newer process may have taken the name while this claim waited.
-            if not self._registry.knows(message.instance_id, message.incarnation):
+            if not await self._registry.recognizes(message.instance_id, message.incarnation):
                 return Claimed(orders=AGAIN)
             # The bell and the mark come before the look, so that nothing which happens during it is missed.
             turn.bell.clear()
@@ -293,8 +299,8 @@ class Desk(Link):
         """Return how many jobs of `task` the waiting claims would take now."""
         return sum(seat.free_slots(task) for seat in self._seats.values())
 
-    def _orders_for(self, instance_id: str, incarnation: str) -> tuple[Order, ...]:
-        if not self._registry.knows(instance_id, incarnation):
+    async def _orders_for(self, instance_id: str, incarnation: str) -> tuple[Order, ...]:
+        if not await self._registry.recognizes(instance_id, incarnation):
             return AGAIN
         self._registry.seen(instance_id)
         return self._seats[instance_id].take_orders()

@@ -31,7 +31,7 @@ class Channel:
         self._stale = True
         self.watchers = 0
         self.bell = asyncio.Event()
-        self._ended: asyncio.Future[Job] | None = None
+        self._ended: asyncio.Future[Job | None] | None = None
 
     def ring(self) -> None:
         """Wake every watcher: the log has grown, or the gateway is closing."""
@@ -43,14 +43,14 @@ class Channel:
         """Let the next reader ask the store, whether or not somebody rang."""
         self._stale = True
 
-    def end(self) -> asyncio.Future[Job]:
-        """Return the future that the job's next end resolves."""
+    def end(self) -> asyncio.Future[Job | None]:
+        """Return the future that the job's next end resolves, or None where somebody else may have ended it."""
         if self._ended is None or self._ended.done():
             self._ended = asyncio.get_running_loop().create_future()
         return self._ended
 
-    def resolve(self, job: Job) -> None:
-        """Hand the ended job to those who wait for it."""
+    def resolve(self, job: Job | None) -> None:
+        """Hand the ended job to those who wait for it; with None, let them look."""
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(job)
 
@@ -115,6 +115,13 @@ class Feed:
             channel.resolve(job)
         channel.ring()
 
+    def heard(self, job_id: str) -> None:
+        """Say that another gateway wrote the job; it may have ended."""
+        channel = self._channels.get(job_id)
+        if channel is not None:
+            channel.resolve(None)
+            channel.ring()
+
     def open(self) -> None:
         """Let streams run."""
         self._closing.clear()
@@ -174,9 +181,9 @@ class Feed:
                     return job
                 pause = self._clock.sleep(min(left, self._heartbeat_seconds))
                 await first_of(_settled(ended), self._closing.wait(), pause)
-                if ended.done():
-                    return ended.result()
+                if ended.done() and (found := ended.result()) is not None:
+                    return found
 
 
-async def _settled(ended: asyncio.Future[Job]) -> None:
+async def _settled(ended: asyncio.Future[Job | None]) -> None:
     await asyncio.wait((ended,))

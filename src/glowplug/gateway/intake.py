@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
-from glowplug.broker import Broker
+from glowplug.broker import Broker, Hint
+from glowplug.errors import RemoteError
 from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.seats import Wants
 from glowplug.job import Job
@@ -43,6 +45,11 @@ class Intake(Startable):
 
     def changed(self, before: Wants, after: Wants) -> None:
         """Hear that a waiting claim offers other slots than before; the rows need not know."""
+
+    async def wake(self, tasks: Collection[str]) -> None:
+        """Wake those who wait here for work of `tasks`, which another gateway may have queued."""
+        with suppress(RemoteError):
+            await self._broker.publish([Hint("", task) for task in tasks])
 
     def shut(self) -> None:
         """Let nothing more come in."""

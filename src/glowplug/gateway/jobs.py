@@ -29,6 +29,7 @@ RUNS_TO_EARN = 3
 LONGEST_KEY = 200
 LONGEST_WEBHOOK = 2000
 DEPTHS_KEPT_SECONDS = 1.0
+FARTHEST_PLACE = 10_000
 
 
 class RunTimes:
@@ -128,12 +129,13 @@ class Jobs:
         """Return the job's view, with its place in the queue."""
         if job.state is not JobState.QUEUED:
             return job_view(job, self.links)
-        position = await self._store.position(job.id)
+        position = await self._store.position(job.id, limit=FARTHEST_PLACE + 1)
         if position is None:
             # It was claimed in between.
             return job_view(await self._store.job(job.id), self.links)
+        exact, position = position <= FARTHEST_PLACE, min(position, FARTHEST_PLACE)
         estimate = await self._estimate(job, position)
-        return job_view(job, self.links, position=position, estimated_start_seconds=estimate)
+        return job_view(job, self.links, position=position, position_is_exact=exact, estimated_start_seconds=estimate)
 
     async def _estimate(self, job: Job, position: int) -> float | None:
         if job.run_at > self._clock.now():
@@ -186,6 +188,7 @@ class Jobs:
     async def _request(
         self, wish: Submit, key: str | None, owner: str | None, batch_id: str | None = None
     ) -> JobRequest:
+        await self._catalog.look_up(wish.task)
         task = self._catalog.check(wish.task, wish.input)
         await self._check_references(wish.input)
         _check_time(wish.run_at)

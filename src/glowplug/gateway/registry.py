@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,22 +19,27 @@ from glowplug.errors import InvalidInput
 from glowplug.events import emit
 from glowplug.gateway import pictures
 from glowplug.gateway.policy import GatewayPolicy
+from glowplug.gateway.records import NEVER, durable_part, is_news, shared_part
 from glowplug.lifecycle import Startable
 from glowplug.link import Register
 from glowplug.readiness import MergedBoard, Snapshot
 from glowplug.store import Store, WorkerRecord
 
 LONGEST_NAME = 200
+# How often other gateways are told that a worker is still there, and how old such news may be at first sight.
+SEEN_SECONDS = 10.0
+FRESH_SECONDS = 2 * SEEN_SECONDS
 _PROBED = {"unhealthy": "error", "error": "error", "draining": "draining"}
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class Entry:
-    """One worker as this gateway knows it. `announced`: it has registered with this very process over the link.
+    """One worker as this gateway knows it.
 
-    `linked` says whether the picture is the worker's own or drawn from notices and probes. `heard` is False for what is
-    only remembered from before a restart: it is listed, but nothing is sent to it and no model is ready by it.
+    `announced`: it has registered with this very process over the link, or with another gateway on the same store and
+    then called this one. `linked` says whether the picture is the worker's own or drawn from notices and probes.
+    `heard` is False for what is only remembered from before a restart: it is listed, but nothing is sent to it and no
+    model is ready by it.
     """
 
     record: WorkerRecord
@@ -43,7 +48,6 @@ class Entry:
     linked: bool = False
     heard: bool = False
     announced: bool = False
-    sequence: int = -1
     outstanding: int = 0
     written: WorkerRecord | None = None
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -72,18 +76,24 @@ class Entry:
 class Registry(Startable):
     """All workers by instance id, and `board`, their models joined.
 
-    `on_change` is called with the id after every change of what a worker may get.
+    `on_change` is called with the id after every change of what a worker may get. On a store that is shared, what one
+    gateway hears of a worker the others know soon; `leads` says whether this one judges workers that nobody hears.
     """
 
-    def __init__(self, store: Store, clock: Clock, policy: GatewayPolicy) -> None:
+    def __init__(self, store: Store, clock: Clock, policy: GatewayPolicy, name: str = "") -> None:
         self._store = store
         self._clock = clock
         self._policy = policy
+        self._name = name
         self._entries: dict[str, Entry] = {}
         self.board = MergedBoard(clock)
         self.on_change: Callable[[str], None] = _ignore
+        self.leads: Callable[[], bool] = lambda: True
 
     async def _start(self) -> None:
+        if self._store.shared:
+            await self.refresh()
+            return
         for record in await self._store.workers():
             unseen = max(0.0, (self._clock.now() - record.last_seen).total_seconds())
             picture = _remembered(record)
@@ -123,18 +133,17 @@ class Registry(Startable):
         reachable = entry.record.failed_probes < self._policy.pace.probes_to_offline
         return bool(entry.record.url) and reachable and model in entry.ready_models
 
-    async def confirm(self, instance_id: str) -> None:
-        """Make sure that nothing newer was said of a worker to another gateway on the same store."""
-
     # What workers say.
 
     async def register(self, message: Register) -> bool:
         """Take in an announcement; say whether it is of a new incarnation. One that is late changes nothing."""
         _check_name(message.instance_id)
         picture = Snapshot.from_dict(message.snapshot)
+        await self.confirm(message.instance_id)
         known = self._entries.get(message.instance_id)
         fresh = known is None or known.record.incarnation != message.incarnation
-        if known is not None and known.announced and not fresh and message.sequence <= known.sequence:
+        if known is not None and not fresh and self._is_late(message, known):
+            known.announced = True
             self.seen(message.instance_id)
             return False
         record = WorkerRecord(
@@ -148,14 +157,20 @@ class Registry(Startable):
             error="; ".join(picture.errors) or None,
             snapshot=message.snapshot,
             models=tuple(info.name for info in message.models),
+            sequence=message.sequence,
+            gateway=self._name,
             slots={} if fresh or known is None else known.record.slots,
         )
         entry = self._put(record, picture)
-        entry.announced, entry.sequence, entry.seen = True, message.sequence, self._clock.monotonic()
+        entry.announced, entry.seen = True, self._clock.monotonic()
         if fresh:
             emit("worker.registered", worker=record.instance_id, models=sorted(entry.models))
         await self._told(entry)
         return fresh
+
+    def _is_late(self, message: Register, known: Entry) -> bool:
+        # What a gateway that was alone remembers from before its restart is no reason to refuse anything.
+        return (known.announced or self._store.shared) and message.sequence <= known.record.sequence
 
     def expect(self, instance_id: str, model: str) -> None:
         """Count on a worker that has been started and will announce itself: until then its model is loading.
@@ -215,6 +230,9 @@ class Registry(Startable):
         if found is None:
             await self._probe_failed(entry)
             return
+        if not self._may_judge(entry):
+            entry.record = replace(entry.record, failed_probes=0)
+            return
         self.seen(instance_id)
         # A picture that came over the link is newer than any probe's.
         if not entry.linked:
@@ -245,18 +263,108 @@ class Registry(Startable):
                 await self._store.forget_worker(entry.record.instance_id)
             elif entry.online and unseen > pace.max_age_seconds:
                 await self._told(self._put(replace(entry.record, status="offline"), entry.picture, heard=entry.heard))
-            elif (entry.record.last_seen - _written_at(entry)).total_seconds() > pace.max_age_seconds / 5:
-                entry.written = None
-                await self._write(entry)
+            elif not self._store.shared and _unwritten_seconds(entry) > pace.max_age_seconds / 5:
+                await self._write(entry, anyhow=True)
 
     async def _probe_failed(self, entry: Entry) -> None:
         failed = entry.record.failed_probes + 1
         record = replace(entry.record, failed_probes=failed)
+        if not self._may_judge(entry):
+            entry.record = record
+            return
         # A worker that is heard on the link lives, whatever its own port says; it only gets no direct calls.
         heard = entry.announced and self._clock.monotonic() - entry.seen < self._policy.pace.probe_seconds * 2
         if failed >= self._policy.pace.probes_to_offline and not heard:
             record = replace(record, status="offline")
         await self._told(self._put(record, entry.picture, heard=entry.heard))
+
+    def _may_judge(self, entry: Entry) -> bool:
+        """Say whether it is for this gateway to tell by probes how a worker is; else they only count for calls."""
+        if not self._store.shared or entry.announced:
+            return True
+        silent = self._clock.monotonic() - entry.seen >= self._policy.pace.probe_seconds * 2
+        return self.leads() and (silent or not entry.linked)
+
+    # What other gateways on the same store hear.
+
+    async def recognizes(self, instance_id: str, incarnation: str) -> bool:
+        """Say whether exactly this process has announced itself, to this gateway or to another one on the same store.
+
+        One that did so elsewhere is taken over with what it announced there.
+        """
+        if self.knows(instance_id, incarnation):
+            return True
+        await self.confirm(instance_id)
+        entry = self._entries.get(instance_id)
+        if not self._store.shared or entry is None or not entry.linked or not entry.online:
+            return False
+        if entry.record.incarnation != incarnation:
+            return False
+        entry.announced, entry.seen = True, self._clock.monotonic()
+        self._put(entry.record, entry.picture)
+        self._changed(instance_id)
+        return True
+
+    async def confirm(self, instance_id: str) -> None:
+        """Make sure that nothing newer was said of a worker to another gateway on the same store."""
+        if not self._store.shared:
+            return
+        entry = self._entries.get(instance_id)
+        # Not while this gateway writes: what it has heard itself would look older than what is there.
+        async with entry.writing if entry is not None else nullcontext():
+            stored = await self._store.worker(instance_id)
+        if stored is not None:
+            self._take_in(stored)
+
+    async def refresh(self) -> None:
+        """Take in what other gateways wrote, and write what they may not know yet."""
+        stored = await self._store.workers()
+        names = {record.instance_id for record in stored}
+        for record in stored:
+            self._take_in(record)
+        for entry in self:
+            if entry.announced:
+                await self._keep(entry)
+            elif entry.written is not None and entry.record.instance_id not in names:
+                self._forget(entry.record.instance_id)
+
+    def _take_in(self, stored: WorkerRecord) -> None:
+        entry = self._entries.get(stored.instance_id)
+        if entry is None:
+            self._meet(stored)
+            return
+        if entry.written == stored:
+            return
+        entry.written = stored
+        if not is_news(stored, entry.record):
+            return
+        entry.announced = entry.announced and stored.incarnation == entry.record.incarnation
+        known = replace(stored, failed_probes=entry.record.failed_probes)
+        self._put(known, _remembered(stored))
+        entry.seen = self._clock.monotonic()
+        self._changed(stored.instance_id)
+
+    def _meet(self, stored: WorkerRecord) -> None:
+        unseen = max(0.0, (self._clock.now() - stored.last_seen).total_seconds())
+        # What is old may be from before everybody was restarted. It is believed once somebody has heard of it again.
+        heard = unseen < FRESH_SECONDS or (not stored.snapshot and stored.url is None)
+        entry = self._put(stored, _remembered(stored), heard=heard)
+        entry.seen, entry.written = self._clock.monotonic() - unseen, stored
+        self._changed(stored.instance_id)
+
+    async def _keep(self, entry: Entry) -> None:
+        written = entry.written
+        moves = not entry.ready_models and written is not None and written.snapshot != entry.record.snapshot
+        anyhow = moves or _unwritten_seconds(entry) >= SEEN_SECONDS
+        if anyhow or written is None or shared_part(written) != shared_part(entry.record):
+            # Else what was said to another gateway a moment ago would be overwritten with what it was before.
+            await self.confirm(entry.record.instance_id)
+            await self._write(entry, anyhow=anyhow and entry.announced)
+
+    def _forget(self, instance_id: str) -> None:
+        del self._entries[instance_id]
+        self.board.forget(instance_id)
+        self._changed(instance_id)
 
     # How it is kept.
 
@@ -283,11 +391,12 @@ class Registry(Startable):
     def _changed(self, instance_id: str) -> None:
         self.on_change(instance_id)
 
-    async def _write(self, entry: Entry) -> None:
+    async def _write(self, entry: Entry, *, anyhow: bool = False) -> None:
+        part = shared_part if self._store.shared else durable_part
         # One write at a time and always of the newest: an older one that is slow cannot come last.
         async with entry.writing:
             record = entry.record
-            if entry.written is None or _durable(entry.written) != _durable(record):
+            if anyhow or entry.written is None or part(entry.written) != part(record):
                 await self._store.save_worker(record)
                 entry.written = record
 
@@ -356,12 +465,10 @@ def _check_name(instance_id: str) -> None:
         raise InvalidInput(f"an instance_id has 1 to {LONGEST_NAME} printable characters")
 
 
-def _durable(record: WorkerRecord) -> WorkerRecord:
-    return replace(record, last_seen=_NEVER, snapshot={}, failed_probes=0, slots={})
-
-
-def _written_at(entry: Entry) -> datetime:
-    return entry.written.last_seen if entry.written is not None else _NEVER
+def _unwritten_seconds(entry: Entry) -> float:
+    """Return how long the worker has been seen since that was last written."""
+    written_at = entry.written.last_seen if entry.written is not None else NEVER
+    return (entry.record.last_seen - written_at).total_seconds()
 
 
 def _first(new: float | None, old: float | None) -> float | None:

@@ -98,7 +98,10 @@ class JobUrls(msgspec.Struct, frozen=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as callers see it. `position` counts the jobs ahead in the queue, 0 being next."""
+    """A job as callers see it. `position` counts the jobs ahead in the queue, 0 being next.
+
+    It is told up to 10000; with `position_is_exact` false, there are more than that.
+    """
 
     id: str
     task: str
@@ -116,6 +119,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[AttemptView]
     progress: ProgressView | None
     position: int | None
+    position_is_exact: bool
     estimated_start_seconds: float | None
     result: Any
     artifacts: list[ArtifactView]
@@ -285,7 +289,12 @@ def artifact_view(artifact: Artifact, links: Links) -> ArtifactView:
 
 
 def job_view(
-    job: Job, links: Links, *, position: int | None = None, estimated_start_seconds: float | None = None
+    job: Job,
+    links: Links,
+    *,
+    position: int | None = None,
+    position_is_exact: bool = True,
+    estimated_start_seconds: float | None = None,
 ) -> JobView:
     """Return the view of a job."""
     return JobView(
@@ -305,6 +314,7 @@ def job_view(
         attempts=[_attempt_view(attempt) for attempt in job.attempts],
         progress=_progress_view(job.progress, links),
         position=position,
+        position_is_exact=position_is_exact,
         estimated_start_seconds=estimated_start_seconds,
         result=job.result,
         artifacts=[artifact_view(artifact, links) for artifact in job.artifacts],

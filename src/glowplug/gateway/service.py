@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -22,6 +22,7 @@ from glowplug.gateway.intake import Intake
 from glowplug.gateway.jobs import Jobs
 from glowplug.gateway.leadership import Leadership, Led
 from glowplug.gateway.ledger import Ledger
+from glowplug.gateway.newsroom import Newsroom, Sharing
 from glowplug.gateway.parts import GatewayParts
 from glowplug.gateway.reception import Deliveries, FrontDesk
 from glowplug.gateway.redispatch import Redispatch
@@ -34,7 +35,7 @@ from glowplug.gateway.upkeep import Upkeep
 from glowplug.job import Job
 from glowplug.lifecycle import Startable, stop_all
 from glowplug.readiness import Component
-from glowplug.store import News, Report
+from glowplug.store import Report
 
 COMPONENT = "gateway"
 BROKER = "broker"
@@ -50,7 +51,8 @@ class Gateway(Startable):
         self.policy = policy
         self.feed = Feed(store, clock, heartbeat_seconds=policy.pace.heartbeat_seconds)
         self.ledger = Ledger(store, broker, self.feed, clock)
-        self.registry = Registry(store, clock, policy)
+        name = f"gateway-{secrets.token_hex(6)}"
+        self.registry = Registry(store, clock, policy, name)
         self.catalog = Catalog(store, self.registry.unfinished_models)
         self.intake = self._make_intake()
         self.desk = Desk(store, self.intake, self.ledger, self.registry, self.catalog, clock, policy)
@@ -75,12 +77,13 @@ class Gateway(Startable):
         )
         letters = [DeadLetters(broker)] if broker.carries else []
         self.doorway = Doorway([*parts.doors, *letters], store, clock)
-        name = f"gateway-{secrets.token_hex(6)}"
+        self.newsroom = Newsroom(store, clock)
+        # Here, because the store wants to know before it is started.
+        store.follow(self.newsroom.heard)
         self.leadership = Leadership(store, clock, name, [*LED, *self.doorway.duties])
         self.deliveries = Deliveries(store, clock)
         self.front_desk = FrontDesk(store, self.jobs, self.ledger, self.catalog, self.registry, self.deliveries)
         self.doorway.welcome(self.front_desk)
-        store.follow(self._heard)
         self._rota: Rota | None = None
 
     async def _start(self) -> None:
@@ -128,7 +131,8 @@ class Gateway(Startable):
         relay = [self.relay] if self.parts.broker.carries else []
         rota = [self._rota] if self._rota else []
         desks = [self.registry, self.catalog, self.caller, self.intake, self.desk]
-        return [*desks, self.leadership, *relay, *rota, self.doorway]
+        news = [self.newsroom] if self.parts.store.shared else []
+        return [*desks, self.leadership, *relay, *rota, self.doorway, *news]
 
     def _duties(self, own: Component) -> list[Duty]:
         parts, pace = self.parts, self.policy.pace
@@ -147,6 +151,8 @@ class Gateway(Startable):
             lost, heard = self.relay.poke, self.contact.heard
             led.append(Redispatch(parts.store, parts.broker, parts.clock, pace, on_lost=lost, on_contact=heard))
             each.append(BrokerWatch(parts.broker, lambda: self.catalog.models, self.contact, pace))
+        if parts.store.shared:
+            each.append(Sharing(self.registry, self.catalog, pace))
         return [*(Led(duty, self.leadership.leads) for duty in led), *each]
 
     def _show_broker(self) -> None:
@@ -157,6 +163,10 @@ class Gateway(Startable):
 
     def _connect(self) -> None:
         self.registry.on_change = self._worker_changed
+        self.registry.leads = lambda: self.leadership.leads("ageing")
+        self.newsroom.on_news = self._heard
+        self.newsroom.on_cancel = self.desk.cancel_running
+        self.desk.on_renewed = self.newsroom.renewed
         self.ledger.on_cancel = self.desk.cancel_running
         self.ledger.on_queued = self._queued
         self.ledger.on_claim = self._claimed
@@ -165,7 +175,7 @@ class Gateway(Startable):
         self.relay.on_contact = self.contact.heard
         self.ledger.on_settle = self.jobs.run_times.learn
         self.ledger.on_notes = self._noted
-        self.ledger.on_written = self.doorway.written
+        self.ledger.on_written = self._written
         self.deliveries.on_due = self.doorway.wake
         self.jobs.followers = self.doorway.followers
         self.jobs.free_slots = self.desk.free_slots
@@ -185,8 +195,22 @@ class Gateway(Startable):
         self.relay.poke()
 
     def _claimed(self, jobs: Sequence[Job]) -> None:
+        self.newsroom.claimed(jobs)
         for model in {model_of(job.task) for job in jobs}:
             self.relay.freed(model)
+
+    def _written(self, jobs: Sequence[Job]) -> None:
+        self.newsroom.written(jobs)
+        self.doorway.written(jobs)
+
+    async def _heard(self, jobs: Collection[str], tasks: Collection[str]) -> None:
+        for job_id in jobs:
+            self.feed.heard(job_id)
+        for model in {model_of(task) for task in tasks}:
+            self.desk.want_loaded(model)
+        self.doorway.wake_all()
+        self.relay.poke()
+        await self.intake.wake(tasks)
 
     def _duty_changed(self, duty: str) -> None:
         del duty
@@ -195,10 +219,4 @@ class Gateway(Startable):
 
     def _noted(self, reports: Sequence[Report]) -> None:
         self.shelf.remember(reports)
-        self.doorway.wake_all()
-
-    def _heard(self, news: Sequence[News]) -> None:
-        for one in news:
-            self.feed.changed(one.job_id)
-        self.relay.poke()
         self.doorway.wake_all()

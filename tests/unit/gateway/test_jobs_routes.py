@@ -50,6 +50,7 @@ class TestSubmitting:
             "attempts": [],
             "progress": None,
             "position": 0,
+            "position_is_exact": True,
             "estimated_start_seconds": None,
             "result": None,
             "artifacts": [],
