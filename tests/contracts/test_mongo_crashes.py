@@ -99,7 +99,8 @@ async def doomed(url: str, clock: ManualClock) -> AsyncIterator[tuple[MongoStore
 
     def fused(database: Any) -> Rooms:
         rooms = real(database)
-        return Rooms(**{one.name: Fused(getattr(rooms, one.name), fuse) for one in fields(Rooms)})
+        fused_rooms: dict[str, Any] = {one.name: Fused(getattr(rooms, one.name), fuse) for one in fields(Rooms)}
+        return Rooms(**fused_rooms)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rooms, "of", fused)

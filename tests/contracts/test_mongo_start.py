@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.servers.mongod import PASSWORD, USER, MongodServer, mongo_url, mongod, mongod_alone
+from tests.servers.mongod import PASSWORD, USER, MongodServer, mongo_url, mongod, mongod_alone, sweep_sockets
 
 from glowplug.clock import Clock, ManualClock, SystemClock
 from glowplug.errors import DiskFull, GlowplugError, RemoteError, SettingsError, TooLarge, Unreachable
@@ -205,7 +205,7 @@ async def test_a_server_that_is_no_longer_primary_is_unreachable_or_found_again(
     store: Store, mongod: MongodServer
 ) -> None:
     mongod.fail("insert", times=1, errorCode=10107)
-    assert await queue(store)
+    assert (await queue(store)).id
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def applied(document: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     after = document | update.get("$set", {})
     for name in update.get("$unset", {}):
         after.pop(name, None)
-    return after | {"rev": document["rev"] + 1}
+    after["rev"] += 1
+    return after
 
 
 @given(input=objects, metadata=objects, owner=st.text(max_size=5), key=st.none() | st.text(max_size=5))
