@@ -122,7 +122,8 @@ class Exchange:
             ask.method,
             ask.path,
             json=ask.json,
-            params={key: value for key, value in ask.params.items() if value is not None},
+            # An empty mapping would take away what the address says itself.
+            params={key: value for key, value in ask.params.items() if value is not None} or None,
             headers=dict(ask.headers),
             content=ask.content() if ask.content else None,
             timeout=timeout,

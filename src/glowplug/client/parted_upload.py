@@ -14,7 +14,7 @@ from pathlib import Path
 
 from glowplug.client.exchange import Ask, Exchange
 from glowplug.client.views import ArtifactView, UploadPartView, UploadView
-from glowplug.errors import Conflict, Corrupt, Forbidden, NotReady, Unreachable
+from glowplug.errors import Conflict, Corrupt, Forbidden, InvalidInput, NotReady, Unreachable
 from glowplug.lifecycle import cancel
 
 PIECE_BYTES = 1 << 18
@@ -108,6 +108,8 @@ async def _bytes_of(path: Path, part: UploadPartView) -> AsyncIterator[bytes]:
         while left and (piece := await asyncio.to_thread(stream.read, min(PIECE_BYTES, left))):
             left -= len(piece)
             yield piece
+    if left:
+        raise InvalidInput(f"{path} became shorter while it was sent; send it again")
 
 
 def _digest_and_size(path: Path) -> tuple[str, int]:
