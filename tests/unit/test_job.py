@@ -15,11 +15,13 @@ from glowplug.errors import Conflict
 from glowplug.job import (
     MAX_ATTEMPTS_KEPT,
     NOTE_TYPES,
+    STRIDE,
     TERMINAL_TYPES,
     Budget,
     Change,
     Checkpoint,
     Failure,
+    Follower,
     Job,
     JobEvent,
     JobRequest,
@@ -31,6 +33,9 @@ from glowplug.job import (
     Spent,
     cancel_asked,
     claimed,
+    dispatched,
+    expired,
+    lined_up,
     new_job_id,
     noted,
     renewed,
@@ -92,6 +97,7 @@ def test_the_same_request_has_the_same_hash_whatever_the_order_of_its_fields() -
         {"webhook": "https://x"},
         {"metadata": {"a": 1}},
         {"run_at": NOW},
+        {"expires_at": NOW},
     ],
 )
 def test_another_request_has_another_hash(changed: dict[str, object]) -> None:
@@ -99,7 +105,9 @@ def test_another_request_has_another_hash(changed: dict[str, object]) -> None:
     assert replace(request, **changed).hash != request.hash  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("unsaid", [{"key": "k"}, {"owner": "ann"}, {"batch_id": "b"}])
+@pytest.mark.parametrize(
+    "unsaid", [{"key": "k"}, {"owner": "ann"}, {"batch_id": "b"}, {"stride": 5}, {"followers": (Follower("d"),)}]
+)
 def test_who_asks_and_under_which_key_is_not_part_of_the_hash(unsaid: dict[str, str]) -> None:
     request = JobRequest(task="m.t", input={})
     assert replace(request, **unsaid).hash == request.hash  # type: ignore[arg-type]
@@ -143,6 +151,87 @@ def test_only_the_last_attempts_are_kept_of_a_job_that_never_ends() -> None:
 def test_a_renewal_moves_the_lease_alone() -> None:
     job = running()
     assert renewed(job, LATER, LEASE) == replace(job, lease_until=LATER + LEASE)
+
+
+# Places in line.
+
+
+@pytest.mark.parametrize(
+    ("head", "last", "turn"),
+    [
+        (None, None, 0),
+        (7 * STRIDE, None, 7 * STRIDE),
+        (7 * STRIDE, 9 * STRIDE, 10 * STRIDE),
+        # Who has waited so long that the line has passed by owes nothing.
+        (7 * STRIDE, 2 * STRIDE, 7 * STRIDE),
+    ],
+)
+def test_an_owner_s_jobs_lie_one_stride_apart_behind_the_head(head: int | None, last: int | None, turn: int) -> None:
+    job = queued()
+    assert lined_up(job, head, last) == replace(job, turn=turn)
+
+
+def test_a_job_of_half_the_stride_costs_half_a_turn() -> None:
+    assert lined_up(queued(stride=STRIDE // 2), 0, 4 * STRIDE).turn == 4 * STRIDE + STRIDE // 2
+
+
+@pytest.mark.parametrize("spent", [Spent(errors=1), Spent(crashes=1), Spent(interruptions=1)])
+def test_what_has_run_before_stands_at_the_head(spent: Spent) -> None:
+    assert lined_up(replace(queued(), spent=spent), 7, 9 * STRIDE).turn == 7
+    assert lined_up(replace(queued(), spent=spent), None, None).turn == 0
+
+
+def test_place_and_hint_are_those_of_a_job_that_waits() -> None:
+    waiting = dispatched(lined_up(queued(), 7, None), NOW)
+    assert (waiting.turn, waiting.dispatched_at) == (7, NOW)
+    for job, _ in (claimed(waiting, "w1", NOW, LEASE), cancel_asked(waiting, NOW), expired(waiting, NOW)):
+        assert (job.turn, job.dispatched_at) == (None, None)
+
+
+def test_a_hint_changes_nothing_else() -> None:
+    job = queued()
+    assert dispatched(job, NOW) == replace(job, dispatched_at=NOW)
+
+
+@given(st.lists(st.integers(1, 8), min_size=2, max_size=4), st.integers(1, 12))
+def test_owners_that_wait_get_turns_by_their_weights(weights: list[int], rounds: int) -> None:
+    line: list[tuple[int, str]] = []
+    for owner, weight in enumerate(weights):
+        last = None
+        for _ in range(rounds * weight + 1):
+            job = lined_up(queued(owner=str(owner), stride=840 * STRIDE // weight), 0, last)
+            assert job.turn is not None
+            last = job.turn
+            line.append((last, job.owner))
+    served = [owner for _, owner in sorted(line)][: rounds * sum(weights)]
+    assert [served.count(str(owner)) for owner in range(len(weights))] == [rounds * weight for weight in weights]
+
+
+# Expiry.
+
+
+def test_a_job_that_nobody_could_start_fails_as_expired() -> None:
+    change = expired(queued(), LATER)
+    job = change[0]
+    assert (job.state, job.finished_at, told(change)) == (JobState.FAILED, LATER, [(2, "failed")])
+    assert job.failure is not None
+    assert (job.failure.code, job.failure.retryable) == ("expired", False)
+    assert change[1][0].data["code"] == "expired"
+
+
+def test_an_expired_job_that_is_sent_again_does_not_expire_again() -> None:
+    job, _ = expired(queued(expires_at=NOW), LATER)
+    assert retried(job, LATER)[0].expires_at is None
+
+
+# Followers.
+
+
+@pytest.mark.parametrize(
+    ("types", "wanted"), [((), ["queued", "log"]), (("log",), ["log"]), (("completed", "failed"), [])]
+)
+def test_a_follower_wants_its_types_or_all(types: tuple[str, ...], wanted: list[str]) -> None:
+    assert [kind for kind in ("queued", "log") if Follower("hook", types).wants(kind)] == wanted
 
 
 # Notes.
@@ -377,6 +466,16 @@ class AnyJob(RuleBasedStateMachine):
 
     @precondition(lambda self: self.job.state is JobState.QUEUED)
     @rule()
+    def line_up(self) -> None:
+        self.take((dispatched(lined_up(self.job, None, None), self.now), ()))
+
+    @precondition(lambda self: self.job.state is JobState.QUEUED)
+    @rule()
+    def expire(self) -> None:
+        self.take(expired(self.job, self.now))
+
+    @precondition(lambda self: self.job.state is JobState.QUEUED)
+    @rule()
     def claim(self) -> None:
         self.take(claimed(self.job, "w1", self.now, LEASE))
 
@@ -437,6 +536,11 @@ class AnyJob(RuleBasedStateMachine):
         if not self.job.done:
             assert self.job.spent.errors < self.budget.errors
             assert self.job.spent.crashes < self.budget.crashes
+
+    @invariant()
+    def only_a_job_that_waits_has_a_place_and_a_hint(self) -> None:
+        if self.job.state is not JobState.QUEUED:
+            assert (self.job.turn, self.job.dispatched_at) == (None, None)
 
     @invariant()
     def a_queued_job_is_not_asked_to_stop(self) -> None:
