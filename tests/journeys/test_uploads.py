@@ -1,4 +1,4 @@
-"""A large upload outlives whoever carries it: the client is killed, the gateway is killed, and nothing is sent twice."""
+"""A large upload outlives whoever carries it: client or gateway is killed, and what has arrived is not sent twice."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from glowplug.client import files as client_files
 from glowplug.client.exchange import Exchange
 from glowplug.client.parted_upload import PartedUpload
 from glowplug.client.views import UploadPartView
-from glowplug.errors import Conflict, Corrupt, InvalidInput, NotReady, TooLarge, Unreachable
+from glowplug.errors import Conflict, InvalidInput, NotReady, TooLarge, Unreachable
 from glowplug.gateway.policy import Limits
 from glowplug.runtime.backoff import Backoff
 from glowplug.testing.artifacts import keys_below, pattern
@@ -154,12 +154,11 @@ async def test_who_was_interrupted_goes_on_with_what_is_missing(tmp_path: Path, 
             await client.upload(large)
         assert arrived.is_set()
         have = {key.rpartition("-")[2] for key in await keys_below(home.artifacts, "uploads") if "part-" in key}
-        async with AsyncClient(
-            str(home.client.base_url), transport=(second := Meddling(lambda request: None))
-        ) as other:
+        second = Meddling(lambda request: None)
+        async with AsyncClient(str(home.client.base_url), transport=second) as other:
             assert (await other.upload(large)).sha256 == SHA256
         assert not have & {f"{int(number):05}" for number in second.of_parts()}
-        assert len(have) + len(second.of_parts()) == 5
+        assert "4" in second.of_parts()
 
 
 async def test_a_part_that_got_lost_is_sent_once_more(tmp_path: Path, large: Path) -> None:
@@ -219,7 +218,7 @@ async def test_a_file_that_shrinks_meanwhile_is_told(tmp_path: Path, large: Path
         return None
 
     async with uploading(tmp_path, cut) as (home, client, _):
-        with pytest.raises((Corrupt, InvalidInput, Unreachable)):
+        with pytest.raises(InvalidInput, match="became shorter"):
             await client.upload(large)
         assert await keys_below(home.artifacts, "inputs") == []
 
