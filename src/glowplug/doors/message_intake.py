@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
@@ -18,8 +18,9 @@ from glowplug.door import Reception, Wish
 from glowplug.doors.message_queues import Outlet, asked, close, dead_letter, ensure_queue, stop_if_canceled
 from glowplug.doors.message_requests import Kind, Request, read_request
 from glowplug.drivers.amqp import AmqpConnection
-from glowplug.errors import GlowplugError, NotFound, SettingsError, UnknownTask, UserError
+from glowplug.errors import GlowplugError, SettingsError, UnknownTask, UserError
 from glowplug.events import emit
+from glowplug.job import Job
 from glowplug.lifecycle import cancel
 
 DEAD = ".dlq"
@@ -52,12 +53,16 @@ class KindOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeParts:
-    """What the intakes of a door share. `door` is the owner of the jobs; `prefetch` bounds what is held here."""
+    """What the intakes of a door share. `door` is the owner of the jobs; `prefetch` bounds what is held here.
+
+    `tell_again` publishes the end of a job once more. Raises `GlowplugError`.
+    """
 
     door: str
     connection: AmqpConnection
     outlet: Outlet
     reception: Reception
+    tell_again: Callable[[Job], Awaitable[None]]
     clock: Clock
     prefetch: int
     limit_bytes: int
@@ -183,8 +188,7 @@ class Intake:
         job = submission.job
         if not submission.created:
             if job.done:
-                with suppress(NotFound):
-                    await self._parts.reception.tell_again(job.id, self._parts.door)
+                await self._parts.tell_again(job)
             said = f"[Handler] {self._kind} {request.job_id} was asked for before: job {job.id} is {job.state}"
             emit("messages.repeated", kind=request.kind.value, job=job.id, message=said)
             return

@@ -23,7 +23,7 @@ from glowplug.doors.message_queues import Outlet
 from glowplug.doors.message_replies import TOLD_TYPES, Reply, Seen, needs_the_past, reply
 from glowplug.doors.message_requests import Kind
 from glowplug.drivers.amqp import AmqpAddress, AmqpConnection
-from glowplug.errors import BugError, GlowplugError, SettingsError, TooLarge
+from glowplug.errors import BugError, GlowplugError, SettingsError, TooLarge, Unreachable
 from glowplug.events import emit
 from glowplug.job import Follower, Job, JobEvent, JobRequest
 from glowplug.lifecycle import stop_all
@@ -134,6 +134,13 @@ class RabbitDoor(Door):
         said = f"[Handler] {kind} {made.body['job_id']}: {made.body['type']}"
         emit("messages.result" if made.final else "messages.update", kind=kind.value, job=job.id, message=said)
 
+    async def _tell_again(self, job: Job) -> None:
+        # Not by way of the store: who asks again may do so before it is written down that the first tell was taken.
+        for event in (await self._known_reception.events(job.id, after=job.last_seq - 1))[-1:]:
+            told = await self.tell(job, [event])
+            if told.error:
+                raise TooLarge(told.error) if told.gone else Unreachable(told.error)
+
     async def _seen(self, job: Job, event: JobEvent) -> Seen:
         """Look back in the job's log, as far as it takes, for the last epoch and what it came to."""
         seen, before = Seen(), event.seq
@@ -155,6 +162,7 @@ class RabbitDoor(Door):
             connection=self._incoming,
             outlet=self._outlet,
             reception=self._known_reception,
+            tell_again=self._tell_again,
             clock=self._clock,
             prefetch=self._options.prefetch,
             limit_bytes=self._options.largest_request_bytes,
