@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tests.servers.certificates import make_authority
 
 SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_SECONDS = 90.0
@@ -56,6 +57,11 @@ class RabbitServer:
         """Return the address, as settings have it."""
         return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{'' if vhost == '/' else quote(vhost, safe='')}"
 
+    @property
+    def ca_file(self) -> Path:
+        """Where the CA is that the listener with TLS has its certificate from."""
+        return self.folder / "ca.pem"
+
     def tls_url(self, ca_file: Path | None = None) -> str:
         """Return the address of the listener with TLS; `ca_file` is the CA to trust."""
         return f"amqps://guest:guest@localhost:{self.tls_port}/" + (f"?cacertfile={ca_file}" if ca_file else "")
@@ -74,6 +80,32 @@ class RabbitServer:
             'rabbit_amqqueue:delete(Q, false, false, <<"tests">>).'
         )
 
+    def make_user(self, name: str, password: str) -> None:
+        """Make a user who may do nothing yet."""
+        self.ask(f'rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"{password}">>, <<"tests">>).')
+
+    @contextmanager
+    def set_to(self, **settings: int) -> Iterator[None]:
+        """Have settings of the broker's own, such as `consumer_timeout`, for channels that are opened in the block."""
+        former = {key: self.ask(f"{{ok, Value}} = application:get_env(rabbit, {key}), Value.") for key in settings}
+        for key, value in settings.items():
+            self.ask(f"application:set_env(rabbit, {key}, {value}).")
+        try:
+            yield
+        finally:
+            for key, was in former.items():
+                self.ask(f"application:set_env(rabbit, {key}, {was}).")
+
+    @contextmanager
+    def alarmed(self) -> Iterator[None]:
+        """Let the broker believe that its memory is full: it takes nothing from publishers."""
+        alarm = "{resource_limit, memory, node()}"
+        self.ask(f"rabbit_alarm:set_alarm({{{alarm}, []}}).")
+        try:
+            yield
+        finally:
+            self.ask(f"rabbit_alarm:clear_alarm({alarm}).")
+
     def close_connections(self, why: str = "tests") -> None:
         """Close every client's connection from the broker's side."""
         self.ask(f'[rabbit_networking:close_connection(Pid, "{why}") || Pid <- rabbit_networking:connections()], ok.')
@@ -81,7 +113,9 @@ class RabbitServer:
     def ask(self, erlang: str) -> str:
         """Evaluate Erlang in the broker, and return what came out."""
         command = ["erl_call", "-sname", self._node, "-c", COOKIE, "-e"]
-        done = subprocess.run(command, input=erlang.encode() + b"\n", capture_output=True, env=self._environment(), timeout=60)
+        done = subprocess.run(
+            command, input=erlang.encode() + b"\n", capture_output=True, env=self._environment(), timeout=60
+        )
         said = (done.stdout + done.stderr).decode()
         if done.returncode != 0 or not said.startswith("{ok,"):
             raise RuntimeError(f"{erlang} came to {said}")
@@ -97,8 +131,16 @@ class RabbitServer:
             )
         self._wait_until_it_serves()
 
+    def write_down(self) -> None:
+        """Have the broker write down which queues there are, as it does by itself once in a while.
+
+        RabbitMQ 3.10 forgets a quorum queue, confirmed messages and all, when it is killed in the half second after the
+        declaration: it comes back without a leader, for good. Call this before a kill that is to lose nothing.
+        """
+        self.ask("[dets:sync(Table) || Table <- dets:all()].")
+
     def kill9(self) -> None:
-        """Kill the broker without a word, as a power cut would."""
+        """Kill the broker without a word, as a power cut would; see `write_down`."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -147,7 +189,17 @@ class RabbitServer:
             cookie.write_text(COOKIE)
             cookie.chmod(0o400)
         (self.folder / "plugins").write_text("[].\n")
-        lines = {"loopback_users": "none", "disk_free_limit.absolute": "50MB", **self.config}
+        if not self.ca_file.exists():
+            make_authority(self.folder)
+        lines = {
+            "loopback_users": "none",
+            "disk_free_limit.absolute": "50MB",
+            "listeners.ssl.1": f"127.0.0.1:{self.tls_port}",
+            "ssl_options.cacertfile": str(self.ca_file),
+            "ssl_options.certfile": str(self.folder / "cert.pem"),
+            "ssl_options.keyfile": str(self.folder / "key.pem"),
+            **self.config,
+        }
         (self.folder / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
 
     def _wait_until_it_serves(self) -> None:

@@ -77,6 +77,7 @@ class Intake:
         self._open_from = 0.0
         self._releases = 0
         self._fallen = ""
+        self._told = ""
         self._timer: asyncio.Task[None] | None = None
         self._timer_at = 0.0
         self._worker: asyncio.Task[None] | None = None
@@ -174,7 +175,7 @@ class Intake:
             try:
                 await self._settle()
             except Unreachable as error:
-                await self._drop(error.message)
+                await self._drop(self._why(error))
                 await self._parts.connection.wait_connected()
                 # One that fails as soon as it is made is no better than one that cannot be made.
                 now = self._clock.monotonic()
@@ -182,6 +183,12 @@ class Intake:
                 failed_at = now
                 await self._clock.sleep(_jitter(failures))
                 self._changed.set()
+
+    def _why(self, error: Unreachable) -> str:
+        if not isinstance(error.__cause__, TimeoutError):
+            return error.message
+        queue = self._parts.queues.hints(self._model)
+        return f"queue {queue!r} did not answer: it may have no leader (rabbitmq-queues quorum_status {queue})"
 
     async def _settle(self) -> None:
         if self._fallen:
@@ -256,7 +263,7 @@ class Intake:
             channel.on_consumer_cancel_callbacks.add(lambda frame: self._canceled(session, frame))
             async with asyncio.timeout(ANSWER_SECONDS):
                 await channel.basic_qos(prefetch_count=1)
-        self._session, self.quiet_since = session, self._clock.monotonic()
+        self._session, self.quiet_since, self._told = session, self._clock.monotonic(), ""
 
     async def _open_lane(self, session: _Session) -> None:
         lane = Lane(f"{self._model}.{next(self._tags)}")
@@ -313,7 +320,8 @@ class Intake:
         self.fall(why)
         self._fallen = ""
         stale, self._stale = self._stale, []
-        if stale and self._parts.connection.connected:
+        if (stale or why != self._told) and self._parts.connection.connected:
+            self._told = why
             emit("broker.rebuilt", model=self._model, reason=why)
         for session in stale:
             if not session.outer.is_closed:

@@ -101,5 +101,5 @@ def reason_headers(reason: str, queue: str) -> dict[str, str]:
 def _unconfirmed(count: int) -> str:
     return (
         f"RabbitMQ did not confirm {count} messages within {ANSWER_SECONDS:g} s: its disk or memory alarm may be on "
-        "(rabbitmq-diagnostics alarms)"
+        "(rabbitmq-diagnostics alarms), or a queue has no leader (rabbitmq-queues quorum_status NAME)"
     )

@@ -32,7 +32,7 @@ PORTS = {"amqp": 5672, "amqps": 5671}
 HEARTBEAT_SECONDS = 60
 CONNECT_SECONDS = 10.0
 RETRY_BASE_SECONDS = 0.1
-RETRY_CAP_SECONDS = 10.0
+RETRY_CAP_SECONDS = 3.0
 # What they log of each try, with tracebacks, `on_change` says once.
 _LOUD = ("aiormq", "aio_pika")
 
@@ -272,6 +272,8 @@ def explain(error: BaseException | None, address: AmqpAddress) -> str:
     match error:
         case aiormq.exceptions.ProbableAuthenticationError():
             return f"{where} refused the login of {address.user!r}: check user and password (guest works locally only)"
+        case aiormq.exceptions.DeliveryError():
+            return f"{where} refused a message: {said}"
         case ssl.SSLCertVerificationError():
             return f"{where}: its certificate is not trusted ({error.verify_message}); give its CA by ?cacertfile=PATH"
         case ssl.SSLError():
