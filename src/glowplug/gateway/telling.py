@@ -25,6 +25,8 @@ from glowplug.store import Delivery, Store, Try
 READ_EVENTS = 100
 TRIES_KEPT = 20
 LONGEST_ERROR = 300
+# Looks take at most one part in so many of the time.
+LOOKS_SHARE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +34,15 @@ class TellingPace:
     """How much a door is told at once, and when it is tried again.
 
     `lanes` tells run at the same time, `lanes_of_one` of them to the same target, for which `held_of_one` more may
-    wait here, `held` in all. The rest waits in the store, for `postponed_seconds` so as not to stand in the way there.
-    The n-th pause after a failure is between nothing and `min(cap, base · 2^(n-1))`, the cap being the door's.
-    `look_seconds` is how long it takes to see what nobody announced, `breath_seconds` the least time between two looks.
+    wait here, `held` in all. Who would have to wait longer than `postponed_seconds` for a slow target is sent back into
+    the store for as long, so as not to stand in the way there. The n-th pause after a failure is between nothing and
+    `min(cap, base · 2^(n-1))`, the cap being the door's. `look_seconds` is how long it takes to see what nobody
+    announced, `breath_seconds` the least time between two looks.
     """
 
     lanes: int = 64
     lanes_of_one: int = 8
-    held_of_one: int = 100
+    held_of_one: int = 250
     held: int = 1000
     postponed_seconds: float = 30.0
     base_seconds: float = 1.0
@@ -123,10 +126,11 @@ class Teller(Startable):
         self._pace = pace or TellingPace()
         self._jitter = jitter
         self._patience = Patience(self._pace.base_seconds, door.longest_pause_seconds, door.patience_seconds)
-        self._lanes = Lanes(self._pace.lanes, self._pace.lanes_of_one)
+        self._lanes = Lanes(self._pace.lanes, self._pace.lanes_of_one, clock)
         self._bell = asyncio.Event()
-        self._looked = 0.0
+        self._rested_at = 0.0
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._over: set[str] = set()
         self._failing: set[str] = set()
         self._failed = False
         self._task: asyncio.Task[None] | None = None
@@ -162,47 +166,63 @@ class Teller(Startable):
 
     async def _look(self) -> float:
         """Begin to tell what is due and nobody tells yet; return the seconds until the next look."""
-        self._looked = asyncio.get_running_loop().time()
         if not self._leads() or len(self._busy) >= self._pace.held:
             return self._pace.look_seconds
+        began = asyncio.get_running_loop().time()
         # Those that are being told are still due, and stand in front.
         window = len(self._busy) + self._pace.lanes
+        self._over.clear()
         for delivery in await self._store.undelivered(self._door.name, limit=window):
-            if delivery.job_id not in self._busy:
+            # What was told while the store was asked may have been read as it stood before.
+            if delivery.job_id not in self._busy and delivery.job_id not in self._over:
                 task = asyncio.create_task(self._deliver(delivery), name=f"tell {self._door.name} {delivery.job_id}")
                 self._busy[delivery.job_id] = task
+        took = asyncio.get_running_loop().time() - began
+        self._rested_at = began + max(self._pace.breath_seconds, took * LOOKS_SHARE)
         if self._busy:
-            # Each end of a tell wakes; this is for what becomes due meanwhile.
+            # The ends of tells wake; this is for what becomes due meanwhile.
             return min(1.0, self._pace.look_seconds)
         due = await self._store.next_delivery_seconds(self._door.name)
         return self._pace.look_seconds if due is None else min(due, self._pace.look_seconds)
 
     async def _breathe(self) -> None:
         # On the loop's own time: this spares the store under load, and means nothing else.
-        rest = self._looked + self._pace.breath_seconds - asyncio.get_running_loop().time()
+        rest = self._rested_at - asyncio.get_running_loop().time()
         if rest > 0:
             await asyncio.sleep(rest)
 
     async def _deliver(self, delivery: Delivery) -> None:
+        told = False
         try:
             job = await self._store.job(delivery.job_id)
             target = self._door.target(job)
-            if target and self._lanes.waiting(target) >= self._pace.held_of_one:
-                later = self._clock.now() + timedelta(seconds=self._pace.postponed_seconds * (1 + self._jitter()))
-                await self._store.save_deliveries([replace(delivery, due_at=later)])
-                return
-            async with self._lanes.one(target):
-                # The wait may have been long.
-                if self._leads():
-                    await self._tell(delivery, job, target)
+            if not await self._sent_back(delivery, target):
+                async with self._lanes.one(target):
+                    # The wait may have been long.
+                    if self._leads():
+                        await self._tell(delivery, job, target)
+                        told = True
         except NotFound:
             return
         except Exception as error:  # noqa: BLE001 - the store's trouble, mostly: the row is still due
             self._report(error)
             await self._clock.sleep(self._pace.base_seconds)
+            told = True
         finally:
             del self._busy[delivery.job_id]
-            self._bell.set()
+            self._over.add(delivery.job_id)
+            if told and len(self._busy) < self._pace.lanes:
+                self._bell.set()
+
+    async def _sent_back(self, delivery: Delivery, target: str) -> bool:
+        """Say whether too many wait for the target already; the row is left alone, or put off for a slow one."""
+        if not target or self._lanes.waiting(target) < self._pace.held_of_one:
+            return False
+        if self._lanes.expected_seconds(target) > self._pace.postponed_seconds:
+            pause = self._pace.postponed_seconds * (1 + self._jitter())
+            later = self._clock.now() + timedelta(seconds=pause)
+            await self._store.save_deliveries([replace(delivery, due_at=later)])
+        return True
 
     async def _tell(self, delivery: Delivery, job: Job, target: str) -> None:
         follower = follower_at(job, delivery.door)

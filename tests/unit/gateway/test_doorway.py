@@ -138,7 +138,9 @@ async def test_of_several_gateways_the_one_that_leads_a_door_tells_it() -> None:
 
 
 class Shared(MemoryStore):
-    """A store whose news come when a test says so."""
+    """A store of several gateways, whose news come when a test says so."""
+
+    shared = True
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock=clock)

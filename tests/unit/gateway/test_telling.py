@@ -408,10 +408,11 @@ class TestManyAtOnce:
         door.held["slow"] = asyncio.Event()
         slow = [await completed(store, door, target="slow") for _ in range(30)]
         fast = [await completed(store, door, target="fast") for _ in range(30)]
-        pace = TellingPace(lanes=6, lanes_of_one=2, held_of_one=3)
+        pace = TellingPace(lanes=6, lanes_of_one=2, held_of_one=10, postponed_seconds=5.0, breath_seconds=0.0)
         async with telling(door, store, clock, pace=pace):
-            await until(lambda: all(door.of(job) == [1, 2, 3] for job in fast))
+            await wind(clock, lambda: all(door.of(job) == [1, 2, 3] for job in fast))
             assert not any(door.of(job) for job in slow)
+            assert clock.monotonic() < 30
             door.held["slow"].set()
             await wind(clock, lambda: all(door.of(job) == [1, 2, 3] for job in slow), step=5)
 
@@ -447,6 +448,32 @@ class TestCrashesAndTroubles:
         async with telling(door, store, clock):
             await until(lambda: door.of(job) == [1, 2, 3, 1, 2, 3])
             assert (await nothing_due(store, job)).seq == 3
+
+    async def test_what_was_told_while_the_store_was_asked_is_not_told_by_that_answer(
+        self, door: Listener, store: MemoryStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        door.gate.clear()
+        job = await completed(store, door)
+        real, asked, answer = store.undelivered, asyncio.Event(), asyncio.Event()
+
+        async def slowly(name: str, *, limit: int = 100) -> list[Delivery]:
+            found = await real(name, limit=limit)
+            if door.at_once:
+                asked.set()
+                await answer.wait()
+            return found
+
+        monkeypatch.setattr(store, "undelivered", slowly)
+        async with telling(door, store, clock) as teller:
+            await until(lambda: door.at_once == 1)
+            teller.wake()
+            await asked.wait()
+            door.gate.set()
+            await nothing_due(store, job)
+            await until(lambda: not teller._busy)
+            answer.set()
+            await asyncio.sleep(0.05)
+            assert door.of(job) == [1, 2, 3]
 
     async def test_a_store_that_does_not_answer_is_reported_once_and_asked_again(
         self,
