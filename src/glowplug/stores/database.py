@@ -29,14 +29,16 @@ class Fault(Enum):
 class Database(ABC):
     """One database. Its defaults are those of a file that this process alone writes.
 
-    `patience_seconds` is how long orders wait for an outage to end before they are refused. `savepoints` says whether
-    each operation of a group gets one; without, a group of which one operation fails is run again, one by one.
+    `patience_seconds` is how long orders wait for an outage to end before they are refused, and `answer_seconds` how
+    long a transaction may take before its connection is cut (None: for ever). `savepoints` says whether each operation
+    of a group gets one; without, a group of which one operation fails is run again, one by one.
     """
 
     shared: ClassVar[bool] = False
     readers: ClassVar[int] = 2
     savepoints: ClassVar[bool] = True
     patience_seconds: ClassVar[float] = 0.0
+    answer_seconds: ClassVar[float | None] = None
     migrates_itself: ClassVar[bool] = True
 
     @abstractmethod
@@ -78,6 +80,10 @@ class Database(ABC):
         """Say whether a commit whose answer was lost has been made; None if it cannot be known."""
         del connection, receipt
         return None
+
+    def cut(self, connection: Connection) -> None:
+        """Break a connection that another thread waits on, so that the wait ends."""
+        del connection
 
     def lock_schema(self, connection: Connection) -> None:
         """Let nobody else look at or change the schema until the transaction ends."""

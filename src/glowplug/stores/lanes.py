@@ -15,7 +15,7 @@ from time import monotonic
 
 from glowplug.errors import GlowplugError, Unreachable, UserError
 from glowplug.events import emit
-from glowplug.lifecycle import Startable, in_thread
+from glowplug.lifecycle import Startable, cancel, in_thread
 from glowplug.store import News
 from glowplug.stores.database import Database
 from glowplug.stores.sessions import Answer, Operation, Order, Session, T
@@ -46,6 +46,8 @@ class Lane(Startable):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = threading.Event()
         self._trouble: _Trouble | None = None
+        self._sessions: list[Session] = []
+        self._watching: asyncio.Task[None] | None = None
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation in a transaction and return its answer once that has been committed."""
@@ -66,6 +68,15 @@ class Lane(Startable):
         for thread in self._threads:
             thread.start()
         await asyncio.gather(*opened)
+        if self._database.answer_seconds is not None:
+            self._watching = asyncio.create_task(self._watch(self._database.answer_seconds))
+
+    async def _watch(self, limit_seconds: float) -> None:
+        """Let no caller wait for ever on a server that keeps its connections and says nothing."""
+        while True:
+            await asyncio.sleep(limit_seconds / 10)
+            for session in self._sessions:
+                session.cut_if_hung(limit_seconds)
 
     async def _stop(self) -> None:
         self._ending.set()
@@ -74,6 +85,9 @@ class Lane(Startable):
         for thread in self._threads:
             await in_thread(None, thread.join)
         self._threads = []
+        # To the last: what was ordered before the stop may hang as well.
+        await cancel(self._watching)
+        self._sessions = []
 
     def _serve(self, opened: asyncio.Future[None]) -> None:
         opening = Order(_nothing, opened)
@@ -83,6 +97,7 @@ class Lane(Startable):
         except Exception as error:  # noqa: BLE001 - whoever awaits the start gets it
             self._tell([Answer(opening, error=error)])
             return
+        self._sessions.append(session)
         self._tell([Answer(opening)])
         while orders := self._take(session):
             self._tell([self._translated(answer) for answer in session.run(orders)])

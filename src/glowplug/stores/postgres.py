@@ -5,6 +5,8 @@ Writers read what is committed and lock what they change; readers see one moment
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +36,8 @@ _CONNECT_OPTIONS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
+# A connection that is given up is closed, whatever state it is in: nothing of it need be put right first.
+_ENGINE_OPTIONS: dict[str, Any] = {"poolclass": NullPool, "pool_reset_on_return": None, "use_native_hstore": False}
 # A frozen gateway must not hold its rows for ever, nor a slow plan a lane; compiling a plan takes longer than it saves.
 # Durability may be asked for more strictly by the server, and never less.
 _SET_UP = """
@@ -89,6 +93,7 @@ class PostgresDatabase(Database):
     readers = 3
     savepoints = False
     patience_seconds = 5.0
+    answer_seconds = 20.0
     migrates_itself = False
 
     def __init__(self, address: PostgresAddress, *, on_connect: Callable[[Connection], None] | None = None) -> None:
@@ -99,7 +104,7 @@ class PostgresDatabase(Database):
     def prepare(self) -> None:
         """Make ready to connect. Raises `MissingExtra`, `SettingsError` for an address with options of no meaning."""
         try:
-            engine = create_engine(self.address.url, poolclass=NullPool, use_native_hstore=False)
+            engine = create_engine(self.address.url, **_ENGINE_OPTIONS)
         except ModuleNotFoundError as error:
             raise MissingExtra.of("postgres", "a store on PostgreSQL") from error
         event.listen(engine, "connect", _set_up)
@@ -162,6 +167,12 @@ class PostgresDatabase(Database):
             if status != "in progress" or time.monotonic() >= deadline:
                 return {"committed": True, "aborted": False}.get(status or "")
             time.sleep(0.05)
+
+    def cut(self, connection: Connection) -> None:
+        """Shut the socket down under whoever waits on it."""
+        driver: Any = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
 
     def lock_schema(self, connection: Connection) -> None:
         """Let nobody else look at or change the schema until the transaction ends, however long that takes."""

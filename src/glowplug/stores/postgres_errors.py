@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy.exc import DBAPIError
 
 from glowplug.errors import (
@@ -55,14 +57,14 @@ _STATES: dict[str, tuple[type[GlowplugError], str]] = {
     "54": (TooLarge, "a value is larger than the database can hold: {cause}"),
     "22021": (InvalidInput, "not a text that PostgreSQL can hold: {cause}"),
 }
-# A refused connection has no SQLSTATE, only the server's words.
+# A refused connection has no SQLSTATE, only the server's words (in other languages it is a server that is not there).
 _WORDS: tuple[tuple[str, str], ...] = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
-    ("no pg_hba.conf entry", "28"),
+    (r"no pg_hba\.conf entry", "28"),
     ("authentication failed", "28"),
-    ("role ", "28"),
-    ("database ", "3D000"),
+    (r'role ".*" (does not exist|is not permitted)', "28"),
+    (r'database ".*" does not exist', "3D000"),
     ("too many clients", "53300"),
     ("remaining connection slots", "53300"),
     ("too many connections", "53300"),
@@ -90,9 +92,7 @@ def fault_of(error: BaseException) -> Fault:
             return Fault.UNDONE
         return Fault.LOST if state.startswith(_LOST_STATES) else Fault.OWN
     # The driver's own word for a connection that broke has no SQLSTATE, since no server said it.
-    if isinstance(error, DBAPIError) and (error.connection_invalidated or _is_operational(cause)):
-        return Fault.LOST
-    return Fault.OWN
+    return Fault.LOST if _is_operational(cause) else Fault.OWN
 
 
 def translated(error: BaseException, address: str) -> GlowplugError:
@@ -116,7 +116,7 @@ def translated(error: BaseException, address: str) -> GlowplugError:
 
 
 def _state_in(said: str) -> str:
-    return next((state for words, state in _WORDS if words in said), "")
+    return next((state for words, state in _WORDS if re.search(words, said)), "")
 
 
 def _is_operational(cause: object) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Transaction
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from glowplug.errors import GlowplugError, Unreachable
 from glowplug.store import News
@@ -80,6 +80,7 @@ class Session:
         self._on_written = on_written
         self._connection: Connection | None = None
         self._outage: Outage | None = None
+        self._began: float | None = None
 
     def open(self) -> None:
         """Open the connection. Raises an error of ours."""
@@ -99,12 +100,25 @@ class Session:
         with suppress(GlowplugError):
             self._connected(patience_seconds=0.0)
 
+    def cut_if_hung(self, limit_seconds: float) -> None:
+        """Break the connection if its transaction has taken longer than that; called by another thread."""
+        began, connection = self._began, self._connection
+        if began is not None and connection is not None and time.monotonic() - began > limit_seconds:
+            self._began = None
+            with suppress(Exception):
+                self._database.cut(connection)
+
     def run(self, orders: Sequence[Order]) -> list[Answer]:
         """Run orders and commit them; each has its answer, a value or an error."""
         try:
             return self._together(orders)
         except Undone:
             return [self._alone(order) for order in orders]
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever an order meets
+            self._drop()
+            return [Answer(order, error=error) for order in orders]
+        finally:
+            self._began = None
 
     def _alone(self, order: Order) -> Answer:
         error: BaseException | None = None
@@ -120,17 +134,18 @@ class Session:
     def _together(self, orders: Sequence[Order]) -> list[Answer]:
         try:
             connection = self._connected(self._database.patience_seconds)
+            self._began = time.monotonic()
             transaction = connection.begin()
-        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever an order meets
+        except Exception as error:  # noqa: BLE001 - `run` says why
             return self._not_run(orders, error)
         try:
             answers = self._attempt_all(connection, orders)
             receipt = self._database.receipt(connection) if self._writes else None
-        except Exception as error:  # noqa: BLE001 - the same
+        except Exception as error:  # noqa: BLE001 - `run` says why
             return self._not_kept(transaction, orders, error)
         try:
             transaction.commit()
-        except Exception as error:  # noqa: BLE001 - the same
+        except Exception as error:  # noqa: BLE001 - `run` says why
             return self._asked_after(answers, error, receipt)
         if self._on_written is not None:
             self._on_written(take_written(connection))
@@ -150,19 +165,22 @@ class Session:
 
     def _not_kept(self, transaction: Transaction, orders: Sequence[Order], error: Exception) -> list[Answer]:
         """Answer for a transaction that did not come to its commit."""
-        if self._connection is not None:
-            take_written(self._connection)
-        try:
-            transaction.rollback()
-        except (SQLAlchemyError, GlowplugError):
-            self._drop()
         fault = self._database.fault(error)
-        if fault is Fault.LOST or self._database.savepoints:
-            # With savepoints an error that comes as far as here has put the whole transaction in doubt.
+        # With savepoints an error that comes as far as here has put the whole transaction in doubt.
+        if fault is Fault.LOST or (self._database.savepoints and len(orders) > 1) or not self._rolled_back(transaction):
             self._drop()
         if fault is not Fault.OWN or (len(orders) > 1 and not self._database.savepoints):
             raise Undone from error
         return [Answer(order, error=error) for order in orders]
+
+    def _rolled_back(self, transaction: Transaction) -> bool:
+        try:
+            transaction.rollback()
+            if self._connection is not None:
+                take_written(self._connection)
+        except Exception:  # noqa: BLE001 - the connection is given up, whatever is wrong with it
+            return False
+        return True
 
     def _asked_after(self, answers: list[Answer], error: Exception, receipt: str | None) -> list[Answer]:
         """Answer for a commit that failed, or whose answer was lost."""
