@@ -127,6 +127,7 @@ async def ask(store: Store, owners: int) -> list[Spell]:
         JobFilter(task=TASK),
         JobFilter(owner="owner-0"),
         JobFilter(owner="owner-0", states=(JobState.QUEUED,)),
+        JobFilter(owner="owner-0", states=(JobState.FAILED, JobState.CANCELED)),
     ]
     return [
         await _timed("claim of 1", lambda: store.claim("w", want, LEASE)),

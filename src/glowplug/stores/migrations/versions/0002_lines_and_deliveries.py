@@ -71,6 +71,9 @@ def _create_indexes() -> None:
     _create_index("jobs_later", ["task", "run_at", "id"], IS_FOR_LATER)
     _create_index("jobs_dispatched", ["task", "dispatched_at"], IS_DISPATCHED)
     _create_index("jobs_expiry", ["expires_at", "id"], HAS_EXPIRY)
+    for state in ("running", "completed", "failed", "canceled"):
+        columns = ["owner", "state", "created_at", "id"]
+        _create_index(f"jobs_{state}_by_owner", columns, sa.text(f"state = '{state}'"))
     _create_index("deliveries_due", ["door", "due_at", "job_id"], IS_TO_DELIVER)
 
 
