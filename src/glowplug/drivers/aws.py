@@ -91,6 +91,7 @@ NO_CREDENTIALS = (
 )
 NO_ANSWER = (foreign.ConnectionError, foreign.HTTPClientError, foreign.IncompleteReadError, OSError)
 LONGEST_DETAIL = 300
+NOT_IMPLEMENTED = 501
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def _answered(error: foreign.ClientError, place: AwsPlace) -> GlowplugError:
         return Forbidden(f"{place} does not let us do that ({code}); {fix}", action=action)
     if code in WRONG_CLOCK:
         return Unreachable(f"{place} finds this machine's clock wrong ({code}); set it by NTP")
-    if code in BUSY or status >= 500:
+    if code in BUSY or (status >= 500 and status != NOT_IMPLEMENTED):
         return Unreachable(f"{place} has no time for us now ({code})")
     return RemoteError(f"{place} refused {action} ({code}): {_detail(str(said.get('Message', '')))}", aws_code=code)
 
