@@ -15,7 +15,6 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver
 
 from glowplug.doors.addresses import is_public, private
@@ -40,7 +39,7 @@ class Refused(OSError):
     """An address may not be called, because it is not public."""
 
 
-def public_socket(address: AddrInfoType) -> socket.socket:
+def public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     """Return a socket for an address that is about to be connected to. Raises `Refused` unless it is public.
 
     Whatever a host was spelled like and however it was looked up, this is where its call comes through.

@@ -194,16 +194,7 @@ class Teller(Startable):
     async def _deliver(self, delivery: Delivery) -> None:
         told = False
         try:
-            job = await self._store.job(delivery.job_id)
-            target = self._door.target(job)
-            if not await self._sent_back(delivery, target):
-                async with self._lanes.one(target):
-                    # The wait may have been long.
-                    if self._leads():
-                        await self._tell(delivery, job, target)
-                        told = True
-        except NotFound:
-            return
+            told = await self._told(delivery)
         except Exception as error:  # noqa: BLE001 - the store's trouble, mostly: the row is still due
             self._report(error)
             await self._clock.sleep(self._pace.base_seconds)
@@ -213,6 +204,22 @@ class Teller(Startable):
             self._over.add(delivery.job_id)
             if told and len(self._busy) < self._pace.lanes:
                 self._bell.set()
+
+    async def _told(self, delivery: Delivery) -> bool:
+        """Say whether it was this one's turn."""
+        try:
+            job = await self._store.job(delivery.job_id)
+        except NotFound:
+            return False
+        target = self._door.target(job)
+        if await self._sent_back(delivery, target):
+            return False
+        async with self._lanes.one(target):
+            # The wait may have been long.
+            if not self._leads():
+                return False
+            await self._tell(delivery, job, target)
+        return True
 
     async def _sent_back(self, delivery: Delivery, target: str) -> bool:
         """Say whether too many wait for the target already; the row is left alone, or put off for a slow one."""
