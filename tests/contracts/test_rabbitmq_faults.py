@@ -236,17 +236,6 @@ async def test_no_hint_waits_behind_a_long_job(rabbitmq: RabbitServer, vhost: st
         await wait_for_waiting(other, "m", 0)
 
 
-async def test_who_does_not_repeat_the_wish_gets_the_next_hint_a_moment_later(broker: RabbitBroker) -> None:
-    await broker.publish([hint("m.a", str(number)) for number in range(3)])
-    broker.want({"m": 1})
-    done = []
-    for _ in range(3):
-        [arrival] = await arriving(broker, 1)
-        done.append(arrival.hint.job_id)
-        await broker.acknowledge([arrival])
-    assert done == ["0", "1", "2"]
-
-
 async def test_one_model_s_trouble_is_not_another_s(rabbitmq: RabbitServer, vhost: str, broker: RabbitBroker) -> None:
     await broker.publish([hint("m.a", "1"), hint("n.a", "2")])
     broker.want({"m": 1, "n": 1})

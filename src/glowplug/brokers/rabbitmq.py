@@ -1,9 +1,8 @@
 """Hints over RabbitMQ: a quorum queue for each model, and one consumer with a prefetch of one for each free slot.
 
-How a message waits behind no long job and short jobs are fast all the same is told in `rabbitmq_lanes.py`. What is
-taken uses up one of the wanted slots until `want` is said again, so say it as often as you like: it costs nothing.
-Thousands of hints a second flow through ten slots. To have the next hints here before the slots are free, as fits
-tasks of a few milliseconds, want more than there are slots.
+What is wanted counts all that is here and not yet acknowledged. Say less as soon as a slot is taken, and no message
+waits behind a long job; how short jobs are fast all the same is told in `rabbitmq_lanes.py`. To have the next hints
+here before the slots are free, as fits tasks of a few milliseconds, want more than there are slots.
 
 `why` says why the broker cannot be used just now, and `on_change` hears it: what a readiness picture of it needs.
 """
@@ -42,7 +41,7 @@ class RabbitBroker(Broker):
         self._queues = RabbitQueues(prefix)
         self._publishing = self._connect("publish")
         self._consuming = self._connect("consume")
-        self._publisher = Publisher(self._publishing, self._queues)
+        self._publisher = Publisher(self._publishing, self._queues, self._rebuild)
         self._intakes: dict[str, Intake] = {}
         self._watch: asyncio.Task[None] | None = None
         self._lost_at: float | None = None
@@ -139,6 +138,11 @@ class RabbitBroker(Broker):
             await self._publisher.send([spoiled])
 
         return Intake(model, IntakeParts(self._consuming, self._queues, self._clock, arrived, bury))
+
+    def _rebuild(self, model: str) -> None:
+        # RabbitMQ does not always cancel the consumers of a queue that was deleted.
+        if (intake := self._intakes.get(model)) is not None:
+            intake.fall("its queue was deleted")
 
     def _note(self, purpose: str, why: str | None) -> None:
         if why is not None:

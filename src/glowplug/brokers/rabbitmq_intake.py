@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 
 from glowplug.broker import Arrival, Hint
 from glowplug.brokers.messages import hint_of
-from glowplug.brokers.rabbitmq_lanes import LINGER_SECONDS, Lane, Message, Plan, Stage, batches, plan
+from glowplug.brokers.rabbitmq_lanes import Lane, Message, Plan, Stage, batches, plan
 from glowplug.brokers.rabbitmq_publishing import Letter, reason_headers
 from glowplug.brokers.rabbitmq_queues import ANSWER_SECONDS, RabbitQueues
 from glowplug.clock import Clock
@@ -72,8 +72,6 @@ class Intake:
         self._changed = asyncio.Event()
         self._tags = count(1)
         self._wanted = 0
-        self._said = 0
-        self._excess_since: float | None = None
         self._open_from = 0.0
         self._releases = 0
         self._fallen = ""
@@ -84,14 +82,13 @@ class Intake:
         self.quiet_since: float | None = None
 
     def want(self, slots: int) -> None:
-        """Say how many hints may be held. What is taken uses up one of them, until it is said anew."""
-        self._said += 1
+        """Say how many hints may be held."""
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         if slots and not self._wanted:
             self.quiet_since = self._clock.monotonic()
-        changed, self._wanted = slots != self._wanted, slots
-        if changed or any(lane.stage is Stage.DONE for lane in self._lanes()):
+        if slots != self._wanted:
+            self._wanted = slots
             self._changed.set()
 
     def take(self, limit: int) -> list[Arrival]:
@@ -109,7 +106,7 @@ class Intake:
         if lane is not None:
             lane.stage, lane.since = Stage.DONE, self._clock.monotonic()
             self._releases = 0
-            self._look_again(lane.since + LINGER_SECONDS)
+            self._changed.set()
 
     def release(self, receipt: object) -> None:
         """Give a hint back."""
@@ -161,8 +158,7 @@ class Intake:
         message = lane.message
         assert message is not None
         assert message.hint is not None
-        lane.stage, lane.said = Stage.TAKEN, self._said
-        self._wanted = max(0, self._wanted - 1)
+        lane.stage = Stage.TAKEN
         return Arrival(message.hint, _Receipt(session, lane, message))
 
     # What the task does.
@@ -197,29 +193,16 @@ class Intake:
             await self._bury_spoiled()
             if self._session is None and self._wanted:
                 await self._open_session()
-            session, decided = self._session, self._decide()
+            session, now = self._session, self._clock.monotonic()
+            decided = plan(self._lanes(), self._wanted, now, open_from=self._open_from)
             if session is None or decided.idle:
                 break
-            self.quiet_since = self._clock.monotonic()
+            self.quiet_since = now
             with self._parts.connection.speaking():
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._carry_out(session, decided)
         if decided.again_at is not None:
             self._look_again(decided.again_at)
-
-    def _decide(self) -> Plan:
-        now, lanes = self._clock.monotonic(), self._lanes()
-        for lane in lanes:
-            # Nobody has said anything since it was taken: then as much is wanted as before.
-            if lane.stage is Stage.DONE and lane.said == self._said and now >= lane.since + LINGER_SECONDS:
-                lane.said = -1
-                self._wanted += 1
-        ready = sum(lane.stage in (Stage.OPEN, Stage.HELD, Stage.SPOILED) for lane in lanes)
-        if ready <= self._wanted:
-            self._excess_since = None
-        elif self._excess_since is None:
-            self._excess_since = now
-        return plan(lanes, self._wanted, now, excess_since=self._excess_since, open_from=self._open_from)
 
     async def _carry_out(self, session: _Session, decided: Plan) -> None:
         unacknowledged = [lane.message.number for lane in session.lanes.values() if lane.message is not None]
@@ -302,7 +285,7 @@ class Intake:
             headers = reason_headers(message.fault, queue)
             await self._parts.bury(Letter(self._model, message.body, dead=True, headers=headers))
             if lane.stage is Stage.SPOILED:
-                lane.stage, lane.since, lane.said = Stage.DONE, self._clock.monotonic(), -1
+                lane.stage, lane.since = Stage.DONE, self._clock.monotonic()
                 self._changed.set()
 
     def _canceled(self, session: _Session, frame: Basic.Cancel) -> None:

@@ -1,9 +1,9 @@
 """Which consumers a model needs: each has a prefetch of one, and so stands for one slot. Pure.
 
-A message is acknowledged once its job is claimed. But an acknowledgement makes the server hand out the next message at
-once, and for an hour nobody here may have a slot for it. So it is held back a moment, the linger: short jobs free
-their slot within it, and then it is sent and the next message flows over the same consumer, without a round trip.
-Where the moment passes, the consumer is canceled first, and acknowledged then.
+A message is acknowledged once its job is claimed, and an acknowledgement makes the server hand out the next message at
+once. While as many are still wanted, that is what should happen: no round trip lies between one short job and the
+next. Otherwise nobody here may have a slot for an hour. Then the acknowledgement is held back a moment, the linger, in
+which short jobs free their slots; where it passes, the consumer is canceled first, and acknowledged then.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ class Message:
 
 @dataclass(eq=False, slots=True)
 class Lane:
-    """One consumer. `said` is how often the wish had been said when its message was taken."""
+    """One consumer; `since` is when its message came, or was done with."""
 
     tag: str
     stage: Stage = Stage.OPEN
     message: Message | None = None
     since: float = 0.0
-    said: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +64,25 @@ class Plan:
         return not (self.acknowledge or self.close or self.open)
 
 
-def plan(lanes: Iterable[Lane], wanted: int, now: float, *, excess_since: float | None, open_from: float) -> Plan:
-    """Decide, so that as many lanes as wanted can get or hold a message.
-
-    `excess_since` is when there began to be more of them than that; `open_from` is when new ones may be opened.
-    """
+def plan(lanes: Iterable[Lane], wanted: int, now: float, *, open_from: float) -> Plan:
+    """Decide, so that as many lanes as wanted can get or hold a message. New ones may be opened from `open_from` on."""
     by_stage: dict[Stage, list[Lane]] = {stage: [] for stage in Stage}
     for lane in lanes:
         by_stage[lane.stage].append(lane)
-    ready = by_stage[Stage.OPEN] + by_stage[Stage.HELD] + by_stage[Stage.SPOILED]
+    # The idle ones are closed first, then those whose message came last; what was taken is in somebody's hands.
+    spare = by_stage[Stage.OPEN] + sorted(by_stage[Stage.HELD], key=lambda lane: -lane.since)
+    counted = len(spare) + len(by_stage[Stage.TAKEN]) + len(by_stage[Stage.SPOILED])
+    need = max(0, wanted - counted)
     done = sorted(by_stage[Stage.DONE], key=lambda lane: lane.since)
-    need = max(0, wanted - len(ready))
     go_on, rest = done[:need], done[need:]
     over = [lane for lane in rest if now >= lane.since + LINGER_SECONDS]
     looks = [lane.since + LINGER_SECONDS for lane in rest if lane not in over]
-    surplus: list[Lane] = []
-    if len(ready) > wanted and excess_since is not None:
-        if now >= excess_since + LINGER_SECONDS:
-            # The idle ones first, then those that arrived last.
-            order = by_stage[Stage.OPEN] + sorted(by_stage[Stage.HELD], key=lambda lane: -lane.since)
-            surplus = order[: len(ready) - wanted]
-        else:
-            looks.append(excess_since + LINGER_SECONDS)
+    surplus = spare[: max(0, counted - wanted)]
     fresh = need - len(go_on)
     if fresh and now < open_from:
         looks.append(open_from)
         fresh = 0
-    close = (*by_stage[Stage.RELEASED], *over, *surplus)
-    return Plan(tuple(go_on), close, fresh, min(looks, default=None))
+    return Plan(tuple(go_on), (*by_stage[Stage.RELEASED], *over, *surplus), fresh, min(looks, default=None))
 
 
 def batches(numbers: Iterable[int], unacknowledged: Iterable[int]) -> tuple[int | None, list[int]]:

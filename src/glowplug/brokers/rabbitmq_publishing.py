@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import cast
@@ -32,11 +32,12 @@ class Letter:
 
 
 class Publisher:
-    """Sends letters over its connection, on one channel with confirms."""
+    """Sends letters over its connection, on one channel with confirms. `gone` hears of models whose queue vanished."""
 
-    def __init__(self, connection: AmqpConnection, queues: RabbitQueues) -> None:
+    def __init__(self, connection: AmqpConnection, queues: RabbitQueues, gone: Callable[[str], None]) -> None:
         self._connection = connection
         self._queues = queues
+        self._gone = gone
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
 
@@ -47,6 +48,7 @@ class Publisher:
             # Somebody deleted a queue since we made it.
             for model in {letter.model for letter in unrouted}:
                 self._queues.forget(model)
+                self._gone(model)
             unrouted = await self._send(unrouted)
         if unrouted:
             raise Unreachable(f"no queue took {len(unrouted)} messages: somebody deletes the queues as they are made")

@@ -273,6 +273,16 @@ class CarrierSuite(WaitSuite):
         await broker.publish([hint("m.a", str(number)) for number in range(20)])
         assert sorted(await worked_off(broker, 20, slots=1), key=int) == [str(number) for number in range(20)]
 
+    async def test_an_acknowledgement_makes_room_while_as_much_is_still_wanted(self, broker: Broker) -> None:
+        await broker.publish([hint("m.a", str(number)) for number in range(6)])
+        broker.want({"m": 2})
+        done: set[str] = set()
+        for _ in range(3):
+            taken = await arriving(broker, 2)
+            await broker.acknowledge(taken)
+            done |= {arrival.hint.job_id for arrival in taken}
+        assert len(done) == 6
+
     async def test_acknowledging_twice_harms_nothing(self, broker: Broker) -> None:
         await broker.publish([hint("m.a", "1"), hint("m.a", "2")])
         broker.want({"m": 1})
