@@ -15,9 +15,9 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from glowplug.clock import Clock
 from glowplug.door import Reception, Wish
-from glowplug.doors.message_queues import Outlet, asked, close, dead_letter, ensure_queue, stop_if_canceled
+from glowplug.doors.message_queues import Outlet, asked, close, dead_letter, ensure_queue
 from glowplug.doors.message_requests import Kind, Request, read_request
-from glowplug.drivers.amqp import AmqpConnection
+from glowplug.drivers.amqp import AmqpConnection, stop_if_canceled
 from glowplug.errors import GlowplugError, SettingsError, UnknownTask, UserError
 from glowplug.events import emit
 from glowplug.job import Job

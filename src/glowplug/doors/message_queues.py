@@ -10,7 +10,7 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from glowplug.drivers.amqp import AmqpConnection
+from glowplug.drivers.amqp import AmqpConnection, stop_if_canceled
 from glowplug.errors import Unreachable
 
 T = TypeVar("T")
@@ -34,13 +34,6 @@ async def asked(call: Awaitable[T], what: str) -> T:
         # A connection that breaks ends what waits for it with any exception, a bare `Exception` among them.
         stop_if_canceled()
         raise Unreachable(f"{what}: {str(error) or type(error).__name__}") from error
-
-
-def stop_if_canceled() -> None:
-    """End a task that was canceled while it handles an error: the AMQP libraries turn the one into the other."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def ensure_queue(connection: AmqpConnection, name: str) -> None:

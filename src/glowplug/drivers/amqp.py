@@ -189,6 +189,7 @@ class AmqpConnection(Startable):
                 failures = 0
             except Unreachable as refused:
                 error = refused
+            stop_if_canceled()
             self._told = self._tell(error.message)
             # Full jitter, so that the gateways do not all come back in the same moment.
             ceiling = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(failures, 30))
@@ -206,6 +207,7 @@ class AmqpConnection(Startable):
 
         connection = await self._connect(trust, note_end)
         try:
+            stop_if_canceled()
             if not lost.done():
                 self._connection = connection
                 self._up.set()
@@ -263,6 +265,13 @@ async def _close(connection: aio_pika.Connection) -> None:
     except (TimeoutError, RuntimeError, OSError, aiormq.exceptions.AMQPError):
         # It was broken already.
         return
+
+
+def stop_if_canceled() -> None:
+    """End a task that was asked to: aiormq loses a cancellation that meets an answer, or makes an error of it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def explain(error: BaseException | None, address: AmqpAddress) -> str:
