@@ -39,8 +39,8 @@ INSERT INTO jobs (id, task, owner, state, created_at, run_at, priority, request_
                   metadata, input)
 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :rows)
 SELECT '0123456789ab' || CAST(100000000000 + n AS CHAR(12)), :task, 'owner-' || CAST(n % :owners AS VARCHAR(9)),
-       'queued', :at + n, :at + n, n % :priorities, '', 0, 0, 1, (n / (:owners * :priorities)) * :stride, '{}',
-       '{"text":"a bicycle made of glass, at dusk"}'
+       'queued', :at + n, :at + n, n % :priorities, '', 0, 0, 1,
+       CAST(n / (:owners * :priorities) AS BIGINT) * :stride, '{}', '{"text":"a bicycle made of glass, at dusk"}'
 FROM numbers
 """
 EVENTS = "INSERT INTO events (job_id, seq, type, at, data) SELECT id, 1, 'queued', created_at, NULL FROM jobs"

@@ -29,6 +29,7 @@ MOST_WAITING = 500
 # PostgreSQL takes less than 8000 bytes.
 PAYLOAD_BYTES = 7000
 LONGEST_REST_SECONDS = 2.0
+STOP_SECONDS = 2.0
 _LISTEN = f"LISTEN {CHANNEL}"
 _NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 
@@ -43,6 +44,7 @@ class NewsWire(Startable):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._waiting: dict[str, str] = {}
+        self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
         self._bell: tuple[int, int] = (-1, -1)
@@ -78,7 +80,10 @@ class NewsWire(Startable):
         self._ending.set()
         self._ring()
         if self._thread is not None:
-            await in_thread(None, self._thread.join)
+            await in_thread(None, self._thread.join, STOP_SECONDS)
+            if self._thread.is_alive() and self._connection is not None:
+                self._database.cut(self._connection)
+                await in_thread(None, self._thread.join)
             self._thread = None
         bell, self._bell = self._bell, (-1, -1)
         for end in bell:
@@ -94,6 +99,7 @@ class NewsWire(Startable):
         while not self._ending.is_set():
             try:
                 with self._database.connect(writes=True) as connection:
+                    self._connection = connection
                     listening = self._open(connection)
                     opened.set()
                     rest = GATHER_SECONDS
@@ -123,6 +129,8 @@ class NewsWire(Startable):
             if self._waiting and time.monotonic() >= told_at + GATHER_SECONDS:
                 driver.execute(_NOTIFY, [CHANNEL, list(payloads(self._origin, self._take()))])
                 told_at = time.monotonic()
+                # What came with the answer is in the driver's hands already, and wakes nobody.
+                self._hear(driver)
 
     def _silence(self) -> None:
         with suppress(BlockingIOError):

@@ -87,7 +87,7 @@ def _no_address() -> SettingsError:
 
 
 class PostgresDatabase(Database):
-    """One database on a server that several gateways may share."""
+    """One database on a server that several gateways may share. `on_reader` is called with each reader's connection."""
 
     shared = True
     readers = 3
@@ -96,9 +96,9 @@ class PostgresDatabase(Database):
     answer_seconds = 20.0
     migrates_itself = False
 
-    def __init__(self, address: PostgresAddress, *, on_connect: Callable[[Connection], None] | None = None) -> None:
+    def __init__(self, address: PostgresAddress, *, on_reader: Callable[[Connection], None] | None = None) -> None:
         self.address = address
-        self._on_connect = on_connect
+        self._on_reader = on_reader
         self._engine: Engine | None = None
 
     def prepare(self) -> None:
@@ -126,13 +126,23 @@ class PostgresDatabase(Database):
             raise self.translate(error) from error
         try:
             self._check(connection, writes=writes)
-        except BaseException:
+            return self._prepared(connection, writes=writes)
+        except DBAPIError as error:
+            connection.close()
+            raise self.translate(error) from error
+        except GlowplugError:
             connection.close()
             raise
+
+    def _prepared(self, connection: Connection, *, writes: bool) -> Connection:
         connection.info[WRITTEN] = []
         if writes:
             return connection.execution_options(isolation_level="READ COMMITTED")
-        return connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        if self._on_reader is not None:
+            with connection.begin():
+                self._on_reader(connection)
+        return connection
 
     def _check(self, connection: Connection, *, writes: bool) -> None:
         version, read_only = connection.info["server"]
@@ -143,8 +153,6 @@ class PostgresDatabase(Database):
             )
         if writes and read_only:
             raise Unreachable(READ_ONLY.format(address=self.address.shown))
-        if self._on_connect is not None:
-            self._on_connect(connection)
 
     def translate(self, error: BaseException) -> GlowplugError:
         """Return the error of ours that says what happened and what to do."""

@@ -111,14 +111,18 @@ class Session:
     def run(self, orders: Sequence[Order]) -> list[Answer]:
         """Run orders and commit them; each has its answer, a value or an error."""
         try:
-            return self._together(orders)
-        except Undone:
-            return [self._alone(order) for order in orders]
+            return self._run(orders)
         except Exception as error:  # noqa: BLE001 - the thread must outlive whatever an order meets
             self._drop()
             return [Answer(order, error=error) for order in orders]
         finally:
             self._began = None
+
+    def _run(self, orders: Sequence[Order]) -> list[Answer]:
+        try:
+            return self._together(orders)
+        except Undone:
+            return [self._alone(order) for order in orders]
 
     def _alone(self, order: Order) -> Answer:
         error: BaseException | None = None
@@ -220,8 +224,10 @@ class Session:
             try:
                 self._connection = self._database.connect(writes=self._writes)
                 self._outage = None
-            except Unreachable as error:
+            except GlowplugError as error:
                 self._outage = _longer(self._outage, error)
+                if not isinstance(error, Unreachable):
+                    raise
         return self._connection
 
     def _wait_out(self, patience_seconds: float) -> None:

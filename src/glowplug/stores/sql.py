@@ -1,8 +1,8 @@
 """The SQL store: SQLite in one file or a database on a PostgreSQL server, durable before every answer.
 
 Writes go through a thread that commits them in groups; reads go through threads beside it. On a server what running
-attempts write has a thread of its own, so that a lease is not lost behind a crowd of new jobs. What the operations do is
-in `queue`, `reads` and `writes`; what is special about a database is in `sqlite` and `postgres`.
+attempts write has a thread of its own, so that a lease is not lost behind a crowd of new jobs. What the operations do
+is in `queue`, `reads` and `writes`; what is special about a database is in `sqlite` and `postgres`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
+
+from sqlalchemy import Connection
 
 from glowplug.clock import Clock
 from glowplug.errors import SettingsError, Unreachable
@@ -62,9 +64,10 @@ class SqlStore(Store):
     ) -> None:
         self.url = url
         self._jitter = jitter
-        self._database = database_of(url)
+        time = ServerTime(clock, server_now)
+        self._database = database_of(url, on_reader=time.ask)
         self.shared = self._database.shared
-        self._time = ServerTime(clock, server_now) if self.shared and server_time else None
+        self._time = time if self.shared and server_time else None
         self._clock = self._time or clock
         self._news = NewsWire(self._database) if isinstance(self._database, PostgresDatabase) else None
         told = self._news.tell if self._news else None
@@ -85,7 +88,6 @@ class SqlStore(Store):
         await self._keeper.start()
         await self._readers.start()
         if self._time is not None:
-            await self._readers.run(self._time.ask)
             self._asking = asyncio.create_task(self._keep_time(self._time))
         if self._news is not None:
             await self._news.start()
@@ -254,10 +256,10 @@ class SqlStore(Store):
         return await self._readers.run(reads.all_models)
 
 
-def database_of(url: str) -> Database:
-    """Return the database that `url` names. Raises `SettingsError`."""
+def database_of(url: str, *, on_reader: Callable[[Connection], None] | None = None) -> Database:
+    """Return the database that `url` names; one on a server calls `on_reader`. Raises `SettingsError`."""
     if url.partition(":")[0] in SCHEMES:
-        return PostgresDatabase(PostgresAddress.parse(url))
+        return PostgresDatabase(PostgresAddress.parse(url), on_reader=on_reader)
     return SqliteDatabase(_path_of(url))
 
 
