@@ -64,6 +64,6 @@ class Lines:
 def _kept(connection: Connection) -> dict[tuple[str, int], Line]:
     transaction = connection.get_transaction()
     kept: tuple[Transaction | None, dict[tuple[str, int], Line]] | None = connection.info.get(KEPT)
-    if kept is None or kept[0] is not transaction:
+    if kept is None or transaction is None or kept[0] is not transaction:
         kept = connection.info[KEPT] = (transaction, {})
     return kept[1]
