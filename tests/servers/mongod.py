@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import itertools
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import PyMongoError
 
 USER, PASSWORD = "glowplug", "not-a-secret"
@@ -38,6 +39,7 @@ class MongodServer:
         self._folder = folder
         self._alone = alone
         self._server: subprocess.Popen[bytes] | None = None
+        self._fails = False
         self._numbers = itertools.count(1)
 
     def url(self, database: str, *, user: str = "", password: str = "", **options: str) -> str:
@@ -61,19 +63,29 @@ class MongodServer:
 
     def empty(self, database: str) -> None:
         """Delete every document and keep the indexes, which takes longer to make than all else."""
-        with self.client() as client:
-            for name in client[database].list_collection_names():
+        # Without the threads of the other kind of client, and so twice as fast.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(self._empty(database))
+
+    async def _empty(self, database: str) -> None:
+        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient("127.0.0.1", self.port, directConnection=True)
+        async with client:
+            room = client[database]
+            for name in await room.list_collection_names():
                 if name != "schema" and not name.startswith("system."):
-                    client[database][name].delete_many({})
+                    await room[name].delete_many({})
 
     def fail(self, *commands: str, times: int = 1, **how: Any) -> None:
         """Let the next commands of these names fail as `how` says, in the words of the server's fail points."""
+        self._fails = True
         data = {"failCommands": list(commands), **how}
         self.command("admin", configureFailPoint="failCommand", mode={"times": times}, data=data)
 
     def heal(self) -> None:
         """Let no command fail any more."""
-        self.command("admin", configureFailPoint="failCommand", mode="off")
+        if self._fails:
+            self._fails = False
+            self.command("admin", configureFailPoint="failCommand", mode="off")
 
     def start(self) -> None:
         """Start the server on its data, and wait until it takes writes."""

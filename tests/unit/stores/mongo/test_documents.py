@@ -67,7 +67,7 @@ def through_bson(document: dict[str, Any]) -> dict[str, Any]:
 
 def applied(document: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     """Do to a document what the server does with an update."""
-    after = document | update.get("$set", {})
+    after: dict[str, Any] = document | update.get("$set", {})
     for name in update.get("$unset", {}):
         after.pop(name, None)
     after["rev"] += 1
