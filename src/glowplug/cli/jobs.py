@@ -12,7 +12,7 @@ from glowplug.cli.session import open_client
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from glowplug.client import JobView
+    from glowplug.client import DeliveryView, JobView
 
 app = typer.Typer(help="Look at jobs, cancel and retry them.", no_args_is_help=True, rich_markup_mode=None)
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
@@ -42,6 +42,7 @@ def show(job: JobId, json: Json = False) -> None:
     """Show one job: its state, attempts, result and files."""
     with open_client() as client:
         view = client.job(job)
+        deliveries = () if json else client.deliveries(job)
     if json:
         say_json(view)
         return
@@ -62,6 +63,9 @@ def show(job: JobId, json: Json = False) -> None:
         say(f"attempt {attempt.get('number')} on {attempt.get('worker')}: {attempt.get('outcome') or 'running'}")
     for artifact in view.artifacts:
         say(f"file      {artifact.uri} ({artifact.size_bytes} bytes)")
+    for delivery in deliveries:
+        if delivery.error:
+            say(f"{delivery.door:9} {_untold(delivery)}")
     if view.succeeded:
         say_json(view.result)
 
@@ -105,6 +109,11 @@ def _progress(job: JobView) -> str:
         return "" if job.position is None else f"{job.position} ahead"
     percent = job.progress.percent if job.progress is not None and not job.done else None
     return "" if percent is None else f"{percent:.0f} %"
+
+
+def _untold(delivery: DeliveryView) -> str:
+    after = f"after {delivery.failures} {'try' if delivery.failures == 1 else 'tries'}: {delivery.error}"
+    return f"given up {after}" if delivery.given_up else f"tried again at {_time(delivery.due_at)} {after}"
 
 
 def _time(moment: datetime | None) -> str:

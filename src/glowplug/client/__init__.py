@@ -6,6 +6,7 @@ from glowplug.client.problems import RetryPolicy
 from glowplug.client.views import (
     ArtifactView,
     BatchView,
+    DeliveryView,
     EventView,
     JobPage,
     JobView,
@@ -22,6 +23,7 @@ __all__ = [
     "AsyncClient",
     "BatchView",
     "Client",
+    "DeliveryView",
     "EventView",
     "JobPage",
     "JobView",

@@ -24,6 +24,8 @@ from glowplug.client.problems import RetryPolicy, told_error
 from glowplug.client.views import (
     ArtifactView,
     BatchView,
+    DeliveryList,
+    DeliveryView,
     EventView,
     JobPage,
     JobView,
@@ -142,11 +144,14 @@ class AsyncClient:
         priority: int = 0,
         run_at: datetime | None = None,
         webhook: str | None = None,
+        webhook_events: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> JobView:
         """Queue a job. `key` makes a repeat return the same job; a fresh one is made if none is given."""
         at = run_at.isoformat() if run_at is not None else None
-        options = {"priority": priority or None, "run_at": at, "webhook": webhook, "metadata": metadata}
+        events = list(webhook_events) if webhook_events else None
+        told = {"webhook": webhook, "webhook_events": events}
+        options = {"priority": priority or None, "run_at": at, "metadata": metadata, **told}
         return await self._submit(task, given or {}, key=key, options=options)
 
     async def submit_batch(self, jobs: Sequence[Mapping[str, Any]], *, key: str | None = None) -> BatchView:
@@ -226,6 +231,15 @@ class AsyncClient:
     async def retry(self, job: JobRef) -> JobView:
         """Queue a failed or canceled job again. Raises `Conflict` for any other."""
         return await self._exchange.read(Ask("POST", f"{_path(job)}/retry", repeatable=False), JobView)
+
+    async def deliveries(self, job: JobRef) -> tuple[DeliveryView, ...]:
+        """Say how far webhooks and other doors were told of a job."""
+        return (await self._exchange.read(Ask("GET", f"{_path(job)}/deliveries"), DeliveryList)).deliveries
+
+    async def tell_again(self, job: JobRef, door: str = "webhook") -> DeliveryView:
+        """Have a door told at once what it has not taken, also after it was given up; else the last event again."""
+        path = f"{_path(job)}/deliveries/{quote(door, safe='')}/retry"
+        return await self._exchange.read(Ask("POST", path), DeliveryView)
 
     async def models(self) -> tuple[ModelView, ...]:
         """List the models over all workers."""

@@ -78,6 +78,8 @@ class Client:
     logs = _blocking(AsyncClient.logs)
     cancel = _blocking(AsyncClient.cancel)
     retry = _blocking(AsyncClient.retry)
+    deliveries = _blocking(AsyncClient.deliveries)
+    tell_again = _blocking(AsyncClient.tell_again)
     models = _blocking(AsyncClient.models)
     model = _blocking(AsyncClient.model)
     load = _blocking(AsyncClient.load)

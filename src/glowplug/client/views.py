@@ -114,6 +114,28 @@ class EventView(Struct, frozen=True):
     data: dict[str, Any] = field(default_factory=dict)
 
 
+class DeliveryView(Struct, frozen=True):
+    """How far a webhook or another door was told of a job: all up to `seq`. The rest is tried at `due_at`."""
+
+    door: str
+    seq: int = 0
+    due_at: datetime | None = None
+    failures: int = 0
+    given_up: bool = False
+    tries: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def error(self) -> str:
+        """Return what the last try failed with, the empty string if it was taken."""
+        return str(self.tries[-1].get("error", "")) if self.tries else ""
+
+
+class DeliveryList(Struct, frozen=True):
+    """The deliveries of a job, by door."""
+
+    deliveries: tuple[DeliveryView, ...] = ()
+
+
 class ModelView(Struct, frozen=True):
     """A model over all its workers."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.journeys.system import free_port, until
 from tests.unit.cli.commands import Command
 from tests.unit.client.play import Play
+
+from glowplug.client import Client
 
 pytestmark = pytest.mark.usefixtures("play")
 
@@ -53,6 +56,15 @@ def test_one_job_is_shown_with_its_attempts_result_and_files(glowplug: Command) 
 
 def test_a_failed_job_is_shown_with_its_reason(glowplug: Command) -> None:
     assert "error     ValueError: it did not work" in glowplug("jobs", "show", job(glowplug, "play.fail")).out
+
+
+def test_a_webhook_that_is_not_reached_is_shown_with_its_reason(glowplug: Command, play: Play) -> None:
+    with Client(play.url) as client:
+        made = client.submit("play.echo", {"text": "a"}, webhook=f"http://127.0.0.1:{free_port()}/")
+        until(lambda: any(one.error for one in client.deliveries(made)), "the webhook is tried")
+    shown = glowplug("jobs", "show", made.id).out
+    assert "webhook   tried again at " in shown
+    assert "cannot be reached" in shown
 
 
 def test_what_a_job_printed_is_printed(glowplug: Command) -> None:

@@ -19,6 +19,7 @@ from glowplug.artifacts.disk import DiskArtifacts
 from glowplug.boot import bind
 from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import SystemClock
+from glowplug.doors.job_webhook import JobWebhookOptions, JobWebhooks
 from glowplug.gateway.app import build_app
 from glowplug.gateway.parts import GatewayParts, ReadinessRoutes
 from glowplug.gateway.policy import Access, GatewayPolicy, Limits
@@ -195,6 +196,7 @@ async def _gateway(folder: Path, policy: GatewayPolicy) -> AsyncIterator[Play]:
                 board=Board(clock),
                 clock=clock,
                 policy=policy,
+                doors=[JobWebhooks(JobWebhookOptions(allow_private=True), clock=clock)],
                 probes=_readiness,
             )
         )
