@@ -277,16 +277,16 @@ def stop_if_canceled() -> None:
 def explain(error: BaseException | None, address: AmqpAddress) -> str:
     """Say in words why RabbitMQ cannot be used, and what mends it."""
     where = f"RabbitMQ at {address.shown}"
-    said = str(error)
+    said = str(error) if error is not None else ""
     match error:
         case aiormq.exceptions.ProbableAuthenticationError():
             return f"{where} refused the login of {address.user!r}: check user and password (guest works locally only)"
         case aiormq.exceptions.DeliveryError():
             return f"{where} refused a message: {said}"
         case ssl.SSLCertVerificationError():
-            return f"{where}: its certificate is not trusted ({error.verify_message}); give its CA by ?cacertfile=PATH"
+            return f"{where}: its certificate is not trusted ({said}); give its CA by ?cacertfile=PATH"
         case ssl.SSLError():
-            return f"{where} does not speak TLS there ({error.reason}): check the port, or use amqp://"
+            return f"{where} does not speak TLS there ({said}): check the port, or use amqp://"
         case TimeoutError():
             return f"{where} did not answer within {CONNECT_SECONDS:g} s: check host, port and firewall"
     # aiormq keeps nothing of the server's reason here.
