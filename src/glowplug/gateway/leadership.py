@@ -18,7 +18,6 @@ from glowplug.gateway.dispatch import Duty
 from glowplug.lifecycle import Startable, cancel
 from glowplug.store import Store
 
-TERM_SECONDS = 10.0
 # The part of a term after which a leader that could not renew does nothing more: what it began must still end in time.
 USED = 0.8
 
@@ -29,9 +28,7 @@ class Leadership(Startable):
     `on_change` hears the name of a duty that was won or lost.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, holder: str, duties: Sequence[str], term_seconds: float = TERM_SECONDS
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, holder: str, duties: Sequence[str], term_seconds: float) -> None:
         self._store = store
         self._clock = clock
         self._holder = holder

@@ -69,7 +69,8 @@ class Retention:
 class Pace:
     """How often the gateway's duties take their turn.
 
-    A hint that a broker was given `redispatch_seconds` ago and no longer has is sent again.
+    A hint that a broker was given `redispatch_seconds` ago and no longer has is sent again. Of several gateways, one
+    does a duty for `term_seconds` at a time; so long it takes to be followed when it dies.
     """
 
     heartbeat_seconds: float = 15.0
@@ -82,6 +83,7 @@ class Pace:
     clean_seconds: float = HOUR_SECONDS
     redispatch_seconds: float = 60.0
     share_seconds: float = 1.0
+    term_seconds: float = 10.0
     disk_seconds: float = 10.0
 
 

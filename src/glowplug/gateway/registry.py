@@ -323,7 +323,7 @@ class Registry(Startable):
         for record in stored:
             self._take_in(record)
         for entry in self:
-            if entry.announced:
+            if entry.announced and entry.online:
                 await self._keep(entry)
             elif entry.written is not None and entry.record.instance_id not in names:
                 self._forget(entry.record.instance_id)

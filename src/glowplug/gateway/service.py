@@ -80,7 +80,7 @@ class Gateway(Startable):
         self.newsroom = Newsroom(store, clock)
         # Here, because the store wants to know before it is started.
         store.follow(self.newsroom.heard)
-        self.leadership = Leadership(store, clock, name, [*LED, *self.doorway.duties])
+        self.leadership = Leadership(store, clock, name, [*LED, *self.doorway.duties], policy.pace.term_seconds)
         self.deliveries = Deliveries(store, clock)
         self.front_desk = FrontDesk(store, self.jobs, self.ledger, self.catalog, self.registry, self.deliveries)
         self.doorway.welcome(self.front_desk)
