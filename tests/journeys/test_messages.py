@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.servers.message_backend import MessageBackend
 from tests.servers.rabbitmq import RabbitServer, rabbitmq, require_rabbitmq, vhost
 
 __all__ = ["rabbitmq", "vhost"]
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "messages.md"
 SQUARES = {3, 7, 12}
 
 
@@ -43,6 +46,17 @@ def put_into_bucket(plug: System, key: str) -> None:
     path.write_bytes(stream.getvalue())
 
 
+def run_script_of_the_guide(plug: System, url: str) -> list[str]:
+    """Run the program that the guide shows, and return what it printed."""
+    block = GUIDE.read_text(encoding="utf-8").partition("<!-- script -->\n")[2].partition("<!-- /script -->")[0].strip()
+    script = plug.folder / "backend.py"
+    script.write_text(block.partition("\n")[2].rpartition("\n```")[0])
+    command = [sys.executable, str(script), url, "inputs/from-the-backend/photo.png"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.fixture
 async def backend(plug: System, rabbitmq: RabbitServer, vhost: str) -> AsyncIterator[MessageBackend]:
     point_at(plug, rabbitmq, vhost)
@@ -51,7 +65,9 @@ async def backend(plug: System, rabbitmq: RabbitServer, vhost: str) -> AsyncIter
         yield made
 
 
-async def test_train_convert_and_infer_by_messages_alone(plug: System, backend: MessageBackend) -> None:
+async def test_train_convert_and_infer_by_messages_alone(
+    plug: System, backend: MessageBackend, rabbitmq: RabbitServer, vhost: str
+) -> None:
     await backend.ask("train", training("j1"))
     done = await backend.result("train")
     assert done["type"] == "training_completed"
@@ -89,10 +105,24 @@ async def test_train_convert_and_infer_by_messages_alone(plug: System, backend: 
     await backend.listen("train_request_q.dlq")
     await backend.ask("train", b"\x00garbage")
     assert "not JSON" in str((await backend.message("train_request_q.dlq")).headers["x-reason"])
+
+    await backend.disconnect()
+    said = await asyncio.to_thread(run_script_of_the_guide, plug, rabbitmq.url(vhost))
+    assert said[0].startswith("train progress_update 0.0")
+    assert [line.split()[:3] for line in said[1:6]] == [["train", "epoch_update", f"{20.0 * n}"] for n in range(1, 6)]
+    assert [line.split()[:2] for line in said[6:-1]] == [
+        ["train", "training_completed"],
+        ["convert", "progress_update"],
+        ["convert", "conversion_completed"],
+        ["infer", "progress_update"],
+        ["infer", "inference_completed"],
+    ]
+    assert said[-1].count("square") == len(SQUARES)
     for line in ("[RMQ] RabbitMQ consumer started", "[Handler] train j1: training_completed"):
         assert line in plug.log()
 
 
+@pytest.mark.chaos
 async def test_a_broker_that_is_not_there_comes_late_and_is_killed_while_a_training_runs(
     plug: System, tmp_path: Path
 ) -> None:

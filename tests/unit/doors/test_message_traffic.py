@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import aio_pika
 import pytest
+from tests.journeys.system import free_port
 from tests.servers.rabbitmq import RabbitServer, rabbitmq, vhost
 from tests.unit.doors.message_house import TRAIN, MessageHouse, epoch, message_house, step
 from tests.unit.gateway.house import Told
@@ -365,6 +366,31 @@ async def test_connections_that_the_broker_closes_come_back(open_house: MessageH
     assert (await open_house.claimed(worker)).task == "detector.train"
 
 
+async def test_a_broker_that_is_killed_gets_the_result_once_it_is_back(
+    open_house: MessageHouse, rabbitmq: RabbitServer
+) -> None:
+    worker = await open_house.worker()
+    await open_house.backend.ask("train", TRAIN)
+    grant = await open_house.claimed(worker)
+    await worker.note(grant, epoch(1))
+    await open_house.backend.heard("train_update_q")
+    await asyncio.to_thread(rabbitmq.kill9)
+    try:
+        await open_house.saying("messages.lost")
+        await worker.note(grant, epoch(2))
+        assert await worker.finish(grant, {"model_path": "m.pt"})
+        await open_house.saying("delivery.failed")
+    finally:
+        await asyncio.to_thread(rabbitmq.restart)
+    await open_house.backend.connect()
+    assert (await open_house.backend.result("train"))["model_path"] == "m.pt"
+    epochs = [1]
+    while epochs[-1] != 2:
+        epochs.append((await open_house.backend.heard("train_update_q"))["current_epoch"])
+    await open_house.backend.ask("train", {**TRAIN, "job_id": "second"})
+    assert (await open_house.claimed(worker)).task == "detector.train"
+
+
 async def test_the_doors_lines_say_what_to_look_for(open_house: MessageHouse) -> None:
     await open_house.worker()
     connected = await open_house.saying("messages.connected")
@@ -378,17 +404,18 @@ async def test_the_doors_lines_say_what_to_look_for(open_house: MessageHouse) ->
 
 
 @pytest.mark.parametrize(
-    ("login", "where", "fix"),
+    ("address", "fix"),
     [
-        ({"password": "wrong"}, None, "check user and password"),
-        ({}, "no-such-vhost", "rabbitmqctl add_vhost no-such-vhost"),
+        (lambda server: server.url(password="wrong"), "check user and password"),
+        (lambda server: server.url("no-such-vhost"), "rabbitmqctl add_vhost no-such-vhost"),
+        (lambda server: f"amqp://127.0.0.1:{free_port()}", "start it, or check host and port"),
     ],
-    ids=["wrong password", "missing vhost"],
+    ids=["wrong password", "missing vhost", "nobody there"],
 )
 async def test_a_broker_that_refuses_us_is_told_with_the_fix_and_http_goes_on(
-    tmp_path: Path, rabbitmq: RabbitServer, vhost: str, told: Told, login: dict[str, str], where: str | None, fix: str
+    tmp_path: Path, rabbitmq: RabbitServer, told: Told, address: Callable[[RabbitServer], str], fix: str
 ) -> None:
-    url = rabbitmq.url(where or vhost, **login)
+    url = address(rabbitmq)
     async with message_house(tmp_path, url, told, backend=False) as house:
         lost = await house.saying("messages.lost")
         assert lost["message"].startswith("[RMQ] Failed to connect to RabbitMQ: ")
