@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from glowplug.artifact import references
 from glowplug.clock import Clock
 from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge, UserError
+from glowplug.gateway import data_urls
 from glowplug.gateway.catalog import Catalog, budget_of, model_of
 from glowplug.gateway.ledger import Ledger, last_run_seconds
 from glowplug.gateway.policy import GatewayPolicy
@@ -191,11 +192,12 @@ class Jobs:
         await self._catalog.look_up(wish.task)
         task = self._catalog.check(wish.task, wish.input)
         await self._check_references(wish.input)
+        given = await self._with_references(wish.input, task.input_schema if task else {})
         _check_time(wish.run_at)
         _check_webhook(wish.webhook)
         request = JobRequest(
             task=wish.task,
-            input=wish.input,
+            input=given,
             owner=owner or self._policy.owner,
             key=key,
             priority=wish.priority,
@@ -207,6 +209,12 @@ class Jobs:
             budget=budget_of(task),
         )
         return replace(request, followers=self.followers(request))
+
+    async def _with_references(self, value: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store the bytes that were written into an input: rows, events and messages carry references alone."""
+        urls = data_urls.found(value, schema)
+        stored = {text: (await self._shelf.keep(url.key, url.data, url.media_type)).uri for text, url in urls.items()}
+        return data_urls.replaced(value, stored) if stored else value
 
     async def _check_references(self, value: Any) -> None:
         for key in references(value):

@@ -60,6 +60,14 @@ class Shelf:
         key = checked_key(f"inputs/{secrets.token_hex(8)}/{name}")
         return await self._put(key, chunks, media_type or guess_media_type(name))
 
+    async def keep(self, key: str, data: bytes, media_type: str) -> Artifact:
+        """Store bytes that a caller wrote into an input. Raises `DiskFull`."""
+
+        async def once() -> AsyncIterator[bytes]:
+            yield data
+
+        return await self._put(key, once(), media_type)
+
     async def delete(self, key: str) -> None:
         """Delete an upload. Raises `NotFound`, and `Conflict` for what belongs to a job."""
         await self.find(key)

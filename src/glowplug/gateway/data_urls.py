@@ -1,0 +1,87 @@
+"""Bytes that callers wrote into an input: found by the task's schema, so that a row need not carry them. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from glowplug.gateway.downloads import stated_media_type
+
+PREFIX = "data:"
+DEEPEST = 32
+_ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "text/plain": "txt"}
+
+
+@dataclass(frozen=True, slots=True)
+class DataUrl:
+    """The bytes of a data URL."""
+
+    data: bytes
+    media_type: str
+
+    @property
+    def key(self) -> str:
+        """Return where the bytes are kept: the same ones at the same place, so that a repeated request is the same."""
+        ending = _ENDINGS.get(self.media_type, "bin")
+        return f"inputs/{hashlib.sha256(self.data).hexdigest()[:32]}/data.{ending}"
+
+
+def parse(text: str) -> DataUrl | None:
+    """Return what a data URL holds; None for what is none, or is broken: the model will say what is wrong."""
+    head, comma, body = text.removeprefix(PREFIX).partition(",")
+    if not text.startswith(PREFIX) or not comma:
+        return None
+    plain = head.removesuffix(";base64")
+    media_type = stated_media_type(plain) or "application/octet-stream"
+    try:
+        data = unquote_to_bytes(body)
+        return DataUrl(base64.b64decode(data, validate=True) if plain != head else data, media_type)
+    except binascii.Error:
+        return None
+
+
+def found(value: Any, schema: Mapping[str, Any]) -> dict[str, DataUrl]:
+    """Return the data URLs in `value`, by themselves, where its schema wants an artifact."""
+    texts = dict.fromkeys(_files(value, schema, schema, DEEPEST))
+    return {text: url for text in texts if (url := parse(text)) is not None}
+
+
+def replaced(value: Any, by: Mapping[str, str]) -> Any:
+    """Return `value` with each text that is a key of `by` replaced by what it says."""
+    if isinstance(value, str):
+        return by.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: replaced(item, by) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [replaced(item, by) for item in value]
+    return value
+
+
+def _files(value: Any, schema: Any, root: Mapping[str, Any], depth: int) -> Iterator[str]:
+    if not isinstance(schema, Mapping) or depth == 0:
+        return
+    if isinstance(value, str):
+        if schema.get("format") == "artifact" and value.startswith(PREFIX):
+            yield value
+    elif isinstance(value, Mapping):
+        own = schema.get("properties", {})
+        for key, item in value.items():
+            yield from _files(item, own.get(key, schema.get("additionalProperties")), root, depth - 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _files(item, schema.get("items"), root, depth - 1)
+    for other in _alternatives(schema, root):
+        yield from _files(value, other, root, depth - 1)
+
+
+def _alternatives(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
+    for word in ("anyOf", "oneOf", "allOf"):
+        yield from schema.get(word, ())
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#/$defs/"):
+        yield root.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
