@@ -43,7 +43,6 @@ class Epochs(Model):
             time.sleep(0.01)
         return "done"
 
-
     @task
     def quick(self, ctx: RunContext, number: int = 0) -> int:
         """Give the number back."""
