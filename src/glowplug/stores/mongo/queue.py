@@ -85,6 +85,11 @@ class Queue:
         found = self._rooms.jobs.find(where).sort(_ORDER).limit(limit) if limit > 0 else None
         return [] if found is None else [record_of(document).job async for document in found]
 
+    async def dispatched(self, tasks: Collection[str]) -> int:
+        """Count the queued jobs of `tasks` whose hint a broker has."""
+        where = {"task": {"$in": list(tasks)}, "state": "queued", "dispatched_at": {"$gt": 0}}
+        return await self._rooms.jobs.count_documents(where)
+
     async def mark_dispatched(self, job_ids: Collection[str], now: datetime) -> None:
         """Say that a broker has taken the hints of these jobs."""
         where = {"_id": {"$in": [job_id for job_id in job_ids if job_id.isascii()]}, "state": "queued"}

@@ -30,6 +30,11 @@ class Registry:
         """Return all workers."""
         return [_read_worker(document["text"]) async for document in self._rooms.workers.find().sort("_id", 1)]
 
+    async def worker(self, instance_id: str) -> WorkerRecord | None:
+        """Return a worker, None if it is not there."""
+        document = await self._rooms.workers.find_one({"_id": instance_id})
+        return None if document is None else _read_worker(document["text"])
+
     async def forget_worker(self, instance_id: str) -> None:
         """Delete a worker's record."""
         await self._rooms.workers.delete_one({"_id": instance_id})

@@ -139,6 +139,11 @@ class MongoStore(Store):
         async with self._asking() as (session, now):
             return await session.queue.undispatched(tasks, limit, now)
 
+    async def dispatched(self, tasks: Collection[str]) -> int:
+        """Return how many queued jobs of `tasks` have their hint at a broker."""
+        async with self._asking() as (session, _):
+            return await session.queue.dispatched(tasks)
+
     async def mark_dispatched(self, job_ids: Collection[str]) -> None:
         """Say that a broker has taken the hints of these jobs."""
         async with self._asking() as (session, now):
@@ -236,6 +241,11 @@ class MongoStore(Store):
         """Return all workers."""
         async with self._asking() as (session, _):
             return await session.registry.workers()
+
+    async def worker(self, instance_id: str) -> WorkerRecord | None:
+        """Return a worker."""
+        async with self._asking() as (session, _):
+            return await session.registry.worker(instance_id)
 
     async def forget_worker(self, instance_id: str) -> None:
         """Delete a worker's record."""

@@ -81,18 +81,19 @@ class Submissions:
         for request in requests:
             if request.key is not None:
                 keys.setdefault(request.owner, []).append(request.key)
-        known: dict[Key, Job] = {}
-        drafts: list[Document] = []
-        for owner, wanted in keys.items():
-            for start in range(0, len(wanted), KEYS_AT_ONCE):
-                where = {"owner": owner, "key": {"$in": wanted[start : start + KEYS_AT_ONCE]}}
-                async for document in self._rooms.jobs.find(where):
-                    if "submission" in document:
-                        drafts.append(document)
-                    else:
-                        known[owner, document["key"]] = record_of(document).job
+        documents = [one for owner, wanted in keys.items() for one in await self._with_keys(owner, wanted)]
+        drafts = [document for document in documents if "submission" in document]
         await self._heal(drafts, now)
-        return None if drafts else known
+        if drafts:
+            return None
+        return {(job.owner, job.key): job for job in (record_of(one).job for one in documents) if job.key is not None}
+
+    async def _with_keys(self, owner: str, keys: Sequence[str]) -> list[Document]:
+        found: list[Document] = []
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            where = {"owner": owner, "key": {"$in": keys[start : start + KEYS_AT_ONCE]}}
+            found += await self._rooms.jobs.find(where).to_list()
+        return found
 
     async def _placed(self, fresh: Iterable[Change], now: datetime) -> list[Record]:
         lines = Lines(self._rooms, now)
