@@ -79,6 +79,7 @@ class Relay(Startable):
         self._jitter = jitter
         self._bell = asyncio.Event()
         self._full: set[str] = set()
+        self._used: set[str] = set()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
         self.on_contact: Callable[[str | None], None] = lambda error: None
@@ -94,9 +95,10 @@ class Relay(Startable):
         """Say that there may be something to publish."""
         self._bell.set()
 
-    def freed(self, model: str) -> None:
-        """Say that a hint of `model` has been used; nothing is looked for where nothing was held back."""
-        if model in self._full:
+    def claimed(self, jobs: Sequence[Job]) -> None:
+        """Say that the hints of these jobs have been used; nothing is looked for where nothing was held back."""
+        self._used.update(job.id for job in jobs)
+        if any(job.model in self._full for job in jobs):
             self._bell.set()
 
     async def _run(self) -> None:
@@ -114,6 +116,7 @@ class Relay(Startable):
             return None
         try:
             await self._fill()
+            self._used.clear()
         except RemoteError:
             # Told already: by the contact to the broker, or by the reconciler where it is the store.
             self._failures += 1
@@ -141,8 +144,10 @@ class Relay(Startable):
     async def _send(self, tasks: Sequence[str], limit: int) -> int:
         jobs = await self._store.undispatched(tasks, limit=limit)
         if jobs:
+            self._used.clear()
             await self._publish([hint_of(job) for job in jobs])
-            await self._store.mark_dispatched([job.id for job in jobs])
+            # One that was claimed meanwhile may be queued again by now, and then it has no hint.
+            await self._store.mark_dispatched([job.id for job in jobs if job.id not in self._used])
         return len(jobs)
 
     async def _publish(self, hints: Sequence[Hint]) -> None:

@@ -196,8 +196,7 @@ class Gateway(Startable):
 
     def _claimed(self, jobs: Sequence[Job]) -> None:
         self.newsroom.claimed(jobs)
-        for model in {model_of(job.task) for job in jobs}:
-            self.relay.freed(model)
+        self.relay.claimed(jobs)
 
     def _written(self, jobs: Sequence[Job]) -> None:
         self.newsroom.written(jobs)

@@ -331,6 +331,10 @@ class MemoryStore(Store):
         """Return all workers."""
         return [self._workers[name] for name in sorted(self._workers)]
 
+    async def worker(self, instance_id: str) -> WorkerRecord | None:
+        """Return a worker."""
+        return self._workers.get(instance_id)
+
     async def forget_worker(self, instance_id: str) -> None:
         """Delete a worker's record."""
         self._workers.pop(instance_id, None)

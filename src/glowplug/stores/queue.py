@@ -89,6 +89,7 @@ def _counted(waits: ColumnElement[bool]) -> Select[str, int, int]:
 _IN_LINE, _FOR_LATER = _counted(IS_LINED_UP), _counted(IS_FOR_LATER)
 _OVERDUE_COUNT = select(func.count(jobs.c.run_at)).where(_IS_OVERDUE)
 _AT_BROKER = select(jobs.c.task).where(IS_DISPATCHED)
+_AT_BROKER_COUNT = select(func.count()).where(IS_DISPATCHED, jobs.c.task.in_(bindparam("tasks", expanding=True)))
 _AT_WORK = select(jobs.c.task).where(*IS_LEASED)
 
 
@@ -108,6 +109,11 @@ def due_jobs(connection: Connection, tasks: Collection[str], limit: int, now: da
 def undispatched(connection: Connection, tasks: Collection[str], limit: int, now: datetime) -> list[Job]:
     """Return the due jobs of `tasks` that come first of those whose hint no broker has."""
     return _first(connection, _UNDISPATCHED, tasks, limit, now)
+
+
+def dispatched(connection: Connection, tasks: Collection[str]) -> int:
+    """Count the jobs of `tasks` whose hint a broker has."""
+    return connection.execute(_AT_BROKER_COUNT, {"tasks": sorted(set(tasks))}).scalar_one()
 
 
 def _first(

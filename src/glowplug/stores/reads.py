@@ -39,6 +39,7 @@ _EXPIRED = (
     .order_by(jobs.c.lease_until, jobs.c.id)
     .limit(bindparam("limit"))
 )
+_WORKER = select(workers.c.record).where(workers.c.instance_id == bindparam("instance_id"))
 _WORKERS = select(workers.c.record).order_by(workers.c.instance_id)
 _MODELS = select(models.c.info).order_by(models.c.name)
 
@@ -117,6 +118,12 @@ def held_by(connection: Connection, worker_id: str) -> list[Hold]:
 def expired(connection: Connection, now: datetime, limit: int) -> list[Hold]:
     """List the holds whose lease has run out, the oldest first."""
     return [Hold(*row) for row in connection.execute(_EXPIRED, {"now": micros(now), "limit": limit})]
+
+
+def worker(connection: Connection, instance_id: str) -> WorkerRecord | None:
+    """Return a worker of the registry, None if it is not there."""
+    record = connection.execute(_WORKER, {"instance_id": instance_id}).scalar()
+    return None if record is None else _read_worker(record)
 
 
 def all_workers(connection: Connection) -> list[WorkerRecord]:

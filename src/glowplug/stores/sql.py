@@ -85,12 +85,10 @@ class SqlStore(Store):
         self._database.prepare()
         await self._writer.start()
         await self._writer.run(partial(ensure_schema, database=self._database))
-        await self._keeper.start()
-        await self._readers.start()
+        others = [self._keeper.start(), self._readers.start()]
+        await asyncio.gather(*others, *([self._news.start()] if self._news else []))
         if self._time is not None:
             self._asking = asyncio.create_task(self._keep_time(self._time))
-        if self._news is not None:
-            await self._news.start()
 
     async def _stop(self) -> None:
         await cancel(self._asking)
@@ -163,6 +161,10 @@ class SqlStore(Store):
         if overdue:
             await self._line_up(overdue)
         return await self._readers.run(partial(queue.undispatched, tasks=tasks, limit=limit, now=now))
+
+    async def dispatched(self, tasks: Collection[str]) -> int:
+        """Return how many queued jobs of `tasks` have their hint at a broker."""
+        return await self._readers.run(partial(queue.dispatched, tasks=tasks))
 
     async def mark_dispatched(self, job_ids: Collection[str]) -> None:
         """Say that a broker has taken the hints of these jobs."""
@@ -242,6 +244,10 @@ class SqlStore(Store):
     async def workers(self) -> list[WorkerRecord]:
         """Return all workers."""
         return await self._readers.run(reads.all_workers)
+
+    async def worker(self, instance_id: str) -> WorkerRecord | None:
+        """Return a worker."""
+        return await self._readers.run(partial(reads.worker, instance_id=instance_id))
 
     async def forget_worker(self, instance_id: str) -> None:
         """Delete a worker's record."""

@@ -307,6 +307,7 @@ class LineSuite:
         await store.mark_dispatched([first.id, second.id])
         assert names(await store.undispatched([TASK], limit=9)) == ["a3"]
         assert (await store.job(first.id)).dispatched_at == clock.now()
+        assert [await store.dispatched(tasks) for tasks in ([TASK], [TASK, "m.none"], ["m.none"], [])] == [2, 2, 0, 0]
         assert await types(store, first.id) == ["queued"]
         assert (await store.depths())[TASK] == Depth(queued=3, due=3, oldest_seconds=1.003, dispatched=2)
         assert names(await claim(store, slots=3)) == ["a1", "a2", "a3"]

@@ -403,6 +403,8 @@ class StoreSuite(LeaseSuite, LineSuite, TellingSuite):
         await store.save_worker(record)
         assert [worker.instance_id for worker in await store.workers()] == ["w0", "w1"]
         assert (await store.workers())[1] == record
+        assert await store.worker("w1") == record
+        assert await store.worker("w2") is None
         await store.forget_worker("w0")
         await store.forget_worker("w0")
         assert await store.workers() == [record]
