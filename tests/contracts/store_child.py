@@ -13,13 +13,14 @@ import sys
 from datetime import timedelta
 
 from glowplug.clock import SystemClock
-from glowplug.job import Budget, Checkpoint, JobRequest, Note, Outcome, OutcomeKind
+from glowplug.job import Budget, Checkpoint, Follower, JobRequest, Note, Outcome, OutcomeKind
 from glowplug.store import Hold, Report, Settlement, Want
 from glowplug.stores.sql import SqlStore
 from glowplug.testing.leases import CHECKPOINT
 
 LEASE = timedelta(seconds=60)
 TASK = "model.task"
+FOLLOWERS = (Follower("all"), Follower("ends", ("completed", "failed", "canceled")))
 KINDS = [OutcomeKind.COMPLETED, OutcomeKind.COMPLETED, OutcomeKind.FAILED, OutcomeKind.CRASHED, OutcomeKind.INTERRUPTED]
 
 
@@ -39,7 +40,7 @@ async def work(store: SqlStore, chance: random.Random) -> None:
     budget = Budget(errors=2, crashes=2, retry_base_seconds=0.0)
     while True:
         count = chance.randrange(1, 8)
-        requests = [JobRequest(task=TASK, input={"n": n}, budget=budget) for n in range(count)]
+        requests = [JobRequest(task=TASK, input={"n": n}, budget=budget, followers=FOLLOWERS) for n in range(count)]
         say("submitted", [submission.job.id for submission in await store.submit(requests)])
         jobs = await store.claim("child", [Want((TASK,), chance.randrange(1, 8))], LEASE)
         holds = [Hold(job.id, job.token) for job in jobs]

@@ -143,4 +143,12 @@ async def check_job(store: SqlStore, job: Job) -> list[JobEvent]:
     assert types.count("started") == job.token == job.attempt
     assert sum(kind in TERMINAL_TYPES for kind in types) == job.done
     assert not job.done or types[-1] == job.state.value
+    await check_told(store, job, log)
     return log
+
+
+async def check_told(store: SqlStore, job: Job, log: Sequence[JobEvent]) -> None:
+    """Check that every door is to be told if one of its events was written, and no other: they share a commit."""
+    due = {delivery.door for delivery in await store.deliveries(job.id) if delivery.due_at is not None}
+    wanted = {one.door for one in job.followers if any(one.wants(event.type) for event in log)}
+    assert due == wanted
