@@ -404,6 +404,7 @@ class TestEnds:
             "percent": 25.0,
             "note": "drawing",
             "preview": None,
+            "preview_url": None,
         }
 
     async def test_a_worker_that_died_loses_its_jobs_at_once_and_is_offline(self, home: House) -> None:
