@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.servers.postgres import PostgresServer, database, postgres
+from tests.servers.postgres import PostgresServer, postgres
 
 from glowplug.clock import ManualClock
 from glowplug.store import Store
-from glowplug.stores.sql import SqlStore
+from glowplug.stores import sql
+from glowplug.stores.database import Database
+from glowplug.stores.postgres import PostgresDatabase
+from glowplug.stores.sql import SqlStore, database_of
 from glowplug.testing.stores import StoreSuite
 
-__all__ = ["database", "postgres"]
+__all__ = ["postgres"]
 
 
 @pytest.fixture(scope="module")
-def address(postgres: PostgresServer) -> str:
-    """A database that the suite's tests use one after the other."""
-    return postgres.new_database()
+def shared(postgres: PostgresServer) -> Database:
+    """A database that the suite's tests use one after the other: statements are compiled once for all of them."""
+    return database_of(postgres.new_database())
 
 
 class TestPostgres(StoreSuite):
     @pytest.fixture
-    async def store(self, clock: ManualClock, address: str, postgres: PostgresServer) -> AsyncIterator[Store]:
-        store = SqlStore(address, clock=clock, server_time=False)
+    async def store(
+        self, clock: ManualClock, shared: Database, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[Store]:
+        monkeypatch.setattr(sql, "database_of", lambda *_, **__: shared)
+        assert isinstance(shared, PostgresDatabase)
+        store = SqlStore("postgresql:", clock=clock, server_time=False)
         async with store:
             yield store
-        postgres.empty(address)
+        postgres.empty(str(shared.address.url.database))

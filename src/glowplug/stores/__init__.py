@@ -1,1 +1,1 @@
-"""Adapters of the store contract: `memory` (this process alone) and `sql` (SQLite in one file)."""
+"""Adapters of the store contract: `memory` (this process alone), `sql` (SQLite, PostgreSQL) and `mongo`."""

@@ -39,9 +39,12 @@ _CONNECT_OPTIONS = {
 # A connection that is given up is closed, whatever state it is in: nothing of it need be put right first.
 _ENGINE_OPTIONS: dict[str, Any] = {"poolclass": NullPool, "pool_reset_on_return": None, "use_native_hstore": False}
 # A frozen gateway must not hold its rows for ever, nor a slow plan a lane; compiling a plan takes longer than it saves.
-# Durability may be asked for more strictly by the server, and never less.
+# Every question has an index that has its order: a planner without statistics, as after a rush of jobs, may not guess
+# that to sort is cheaper. Durability may be asked for more strictly by the server, and never less.
 _SET_UP = """
-SELECT set_config('statement_timeout', '15s', false), set_config('lock_timeout', '10s', false),
+SELECT set_config('enable_sort', 'off', false), set_config('enable_seqscan', 'off', false),
+  set_config('enable_bitmapscan', 'off', false),
+  set_config('statement_timeout', '15s', false), set_config('lock_timeout', '10s', false),
   set_config('idle_in_transaction_session_timeout', '15s', false), set_config('jit', 'off', false),
   set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
     ELSE current_setting('synchronous_commit') END, false),
@@ -103,6 +106,8 @@ class PostgresDatabase(Database):
 
     def prepare(self) -> None:
         """Make ready to connect. Raises `MissingExtra`, `SettingsError` for an address with options of no meaning."""
+        if self._engine is not None:
+            return
         try:
             engine = create_engine(self.address.url, **_ENGINE_OPTIONS)
         except ModuleNotFoundError as error:

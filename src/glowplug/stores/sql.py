@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from glowplug.clock import Clock
 from glowplug.errors import SettingsError, Unreachable
 from glowplug.job import Job, JobEvent, JobRequest
-from glowplug.lifecycle import cancel, stop_all
+from glowplug.lifecycle import Startable, cancel, stop_all
 from glowplug.store import (
     Delivery,
     Depth,
@@ -85,8 +85,7 @@ class SqlStore(Store):
         self._database.prepare()
         await self._writer.start()
         await self._writer.run(partial(ensure_schema, database=self._database))
-        others = [self._keeper.start(), self._readers.start()]
-        await asyncio.gather(*others, *([self._news.start()] if self._news else []))
+        await _start_all([self._keeper, self._readers, *([self._news] if self._news else [])])
         if self._time is not None:
             self._asking = asyncio.create_task(self._keep_time(self._time))
 
@@ -260,6 +259,14 @@ class SqlStore(Store):
     async def models(self) -> list[ModelInfo]:
         """Return all models."""
         return await self._readers.run(reads.all_models)
+
+
+async def _start_all(parts: Iterable[Startable]) -> None:
+    """Start parts that do not need each other; when one fails the others have started and can be stopped."""
+    ends = await asyncio.gather(*(part.start() for part in parts), return_exceptions=True)
+    for end in ends:
+        if end is not None:
+            raise end
 
 
 def database_of(url: str, *, on_reader: Callable[[Connection], None] | None = None) -> Database:
