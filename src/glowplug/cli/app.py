@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from glowplug.cli import clean, doctor, gateway, jobs, loading, migrate, models, new, run, status, up, worker
+from glowplug.cli import clean, doctor, gateway, jobs, loading, migrate, models, new, run, status, up, upload, worker
 from glowplug.cli.ending import INTERRUPTED, USAGE, fail
 from glowplug.errors import GlowplugError
 
@@ -21,6 +21,7 @@ app.command()(gateway.gateway)
 app.command()(worker.worker)
 app.command()(new.new)
 app.command()(run.run)
+app.command()(upload.upload)
 app.add_typer(jobs.app, name="jobs")
 app.command()(models.models)
 app.command()(loading.retry_load)

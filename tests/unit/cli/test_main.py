@@ -22,6 +22,7 @@ VERBS = [
     "worker",
     "new",
     "run",
+    "upload",
     "jobs",
     "models",
     "retry-load",
