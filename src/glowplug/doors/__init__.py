@@ -1,1 +1,1 @@
-"""Doors to other people's systems: what they are told, in the form that they know."""
+"""Doors to other people's systems: what they ask for and what they are told, in the form that they know."""
