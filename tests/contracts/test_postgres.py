@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.servers.postgres import PostgresServer, postgres
+from tests.servers.postgres import TRUSTED, PostgresServer, postgres
 
 from glowplug.clock import ManualClock
 from glowplug.store import Store
@@ -21,7 +21,7 @@ __all__ = ["postgres"]
 @pytest.fixture(scope="module")
 def shared(postgres: PostgresServer) -> Database:
     """A database that the suite's tests use one after the other: statements are compiled once for all of them."""
-    return database_of(postgres.new_database())
+    return database_of(postgres.new_database(user=TRUSTED))
 
 
 class TestPostgres(StoreSuite):
@@ -30,6 +30,7 @@ class TestPostgres(StoreSuite):
         self, clock: ManualClock, shared: Database, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
     ) -> AsyncIterator[Store]:
         monkeypatch.setattr(sql, "database_of", lambda *_, **__: shared)
+        monkeypatch.setattr(PostgresDatabase, "readers", 1)
         assert isinstance(shared, PostgresDatabase)
         store = SqlStore("postgresql:", clock=clock, server_time=False)
         async with store:

@@ -12,15 +12,19 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from psycopg import sql
 
 USER, PASSWORD = "glowplug", "not a secret: /@%"
+# Asked for no password, which takes longer to check than most tests to run.
+TRUSTED = "trusted"
 START_SECONDS = 30.0
 _UNPRIVILEGED = "postgres"
 _PR_SET_PDEATHSIG = 1
@@ -60,22 +64,18 @@ class PostgresServer:
 
     def url(self, database: str = "postgres", *, user: str = USER, password: str = PASSWORD) -> str:
         """Return the URL of a database, as an operator would write it."""
-        from urllib.parse import quote
-
         return f"postgresql://{quote(user)}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
         """Open a connection that commits each statement."""
-        return psycopg.connect(
-            host="127.0.0.1", port=self.port, dbname=database, user=USER, password=PASSWORD, autocommit=True
-        )
+        return psycopg.connect(host="127.0.0.1", port=self.port, dbname=database, user=TRUSTED, autocommit=True)
 
-    def new_database(self) -> str:
+    def new_database(self, *, user: str = USER) -> str:
         """Make an empty database and return its URL."""
         name = f"test_{next(self._numbers)}"
         with self.connect() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        return self.url(name)
+        return self.url(name, user=user)
 
     def empty(self, database: str) -> None:
         """Delete the rows of a database's tables, which takes less time than to make another one."""
@@ -90,15 +90,22 @@ class PostgresServer:
         secret = self._folder / "password"
         secret.write_text(PASSWORD)
         shutil.chown(secret, *_owner()) if os.geteuid() == 0 else None
-        command = [self._programs / "initdb", "-D", self.data, "-U", USER, f"--pwfile={secret}"]
+        command: list[str | Path] = [self._programs / "initdb", "-D", self.data, "-U", USER, f"--pwfile={secret}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, timeout=START_SECONDS, **_as_unprivileged())
         secret.unlink()
+        access = self.data / "pg_hba.conf"
+        access.write_text(f"host all {TRUSTED} 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+
+    def add_trusted(self) -> None:
+        """Make the user that needs no password."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE ROLE {TRUSTED} SUPERUSER LOGIN")
 
     def launch(self, **settings: str) -> None:
         """Start the server without waiting for it."""
         said = _SETTINGS | {"port": str(self.port), "unix_socket_directories": ""} | settings
-        command = [self._programs / "postgres", "-D", self.data]
+        command: list[str | Path] = [self._programs / "postgres", "-D", self.data]
         for name, value in said.items():
             command += ["-c", f"{name}={value}"]
         with self.log.open("ab") as log:
@@ -110,7 +117,7 @@ class PostgresServer:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._server.poll() is None:
             with suppress(psycopg.OperationalError):
-                self.connect().close()
+                psycopg.connect(self.url()).close()
                 return
             time.sleep(0.02)
         raise RuntimeError(f"PostgreSQL did not come up:\n{self.log.read_text()[-2000:]}")
@@ -191,6 +198,7 @@ def running_postgres(programs: Path, **settings: str) -> Iterator[PostgresServer
     try:
         server.create()
         server.start(**settings)
+        server.add_trusted()
         yield server
     finally:
         server.stop()
@@ -202,7 +210,7 @@ def _owner() -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
-def _as_unprivileged() -> dict[str, object]:
+def _as_unprivileged() -> dict[str, Any]:
     """Return what makes a process another user's: the server refuses to be root's."""
     if os.geteuid() != 0:
         return {}
@@ -238,6 +246,3 @@ def _free_port() -> int:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
         return port
-
-
-Launcher = Callable[[], None]
