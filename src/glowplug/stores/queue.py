@@ -38,7 +38,7 @@ _CHOSEN = (
         IS_QUEUED,
         jobs.c.id.in_(bindparam("ids", expanding=True)),
         jobs.c.task.in_(bindparam("tasks", expanding=True)),
-        _IS_DUE,
+        or_(jobs.c.turn.is_not(None), _IS_DUE),
         _MAY_START,
     )
     .order_by(jobs.c.id)

@@ -126,8 +126,9 @@ def waits_for_its_turn(job: Job, now: datetime) -> bool:
 
 
 def may_start(job: Job, now: datetime) -> bool:
-    """Say whether a worker could take the job: it is due and has not expired."""
-    return job.state is JobState.QUEUED and job.run_at <= now and not is_expired(job, now)
+    """Say whether a worker could take the job: it is due, or was before a clock went back, and has not expired."""
+    is_due = job.turn is not None or job.run_at <= now
+    return job.state is JobState.QUEUED and is_due and not is_expired(job, now)
 
 
 def is_expired(job: Job, now: datetime) -> bool:

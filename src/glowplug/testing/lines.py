@@ -146,6 +146,15 @@ class LineSuite:
         await clock.advance(1)
         assert len(await claim(store, slots=450)) == 450
 
+    async def test_a_job_that_has_its_turn_keeps_it_when_the_clock_jumps_back(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        first, second = await queue_many(store, clock, 2)
+        clock.jump(clock.now() - timedelta(days=1))
+        assert await store.position(second.id) == 1
+        assert [job.id for job in await claim_by_id(store, second)] == [second.id]
+        assert [job.id for job in await claim(store)] == [first.id]
+
     # The place in line.
 
     async def test_a_position_is_the_place_in_the_order_of_claims(self, store: Store, clock: ManualClock) -> None:

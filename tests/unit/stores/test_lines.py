@@ -127,3 +127,13 @@ def test_a_due_job_that_has_no_turn_yet_can_be_claimed_by_id(
         ids = [job.id for job in made[1:]]
         claimed = writes.claim(connection, "w", [Want((TASK,), 1)], NOW + 5 * SECOND, LEASE, ids)
         assert [job.id in ids for job in claimed] == [True]
+
+
+def test_a_job_that_has_its_turn_keeps_it_when_the_clock_goes_back(connection: Connection) -> None:
+    with connection.begin():
+        first, second = (one.job for one in writes.submit(connection, [request(), request()], NOW))
+        before = NOW - SECOND
+        assert [job.id for job in writes.claim(connection, "w", [Want((TASK,), 1)], before, LEASE, [second.id])] == [
+            second.id
+        ]
+        assert [job.id for job in writes.claim(connection, "w", [Want((TASK,), 1)], before, LEASE)] == [first.id]

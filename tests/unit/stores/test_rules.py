@@ -195,6 +195,7 @@ def test_a_job_may_start_from_its_time_on_until_it_expires() -> None:
     early, late = NOW - timedelta(microseconds=1), LATER - timedelta(microseconds=1)
     assert [may_start(job, at) for at in (early, NOW, late, LATER)] == [False, True, True, False]
     assert not may_start(running(), NOW)
+    assert may_start(queued(run_at=LATER, turn=0), NOW)
     assert [is_expired(job, at) for at in (late, LATER)] == [False, True]
     assert not is_expired(queued(), LATER)
 
