@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -183,7 +183,12 @@ async def test_one_gateway_hears_what_another_wrote(database: str) -> None:
     heard: asyncio.Queue[News] = asyncio.Queue()
     own: list[News] = []
     first.follow(own.extend)
-    second.follow(lambda news: [heard.put_nowait(one) for one in news] and None)
+
+    def hear(news: Sequence[News]) -> None:
+        for one in news:
+            heard.put_nowait(one)
+
+    second.follow(hear)
     async with first, second:
         job = await queue(first, task="model.ä 'x'")
         assert await heard.get() == News(job.id, "model.ä 'x'")
@@ -316,7 +321,7 @@ async def test_a_server_without_a_free_connection_is_said_and_waited_for(
         connection.execute(f"ALTER DATABASE {name_of(database)} OWNER TO plain")
     plain = postgres.url(name_of(database), user="plain", password="sesame")
     async with gateways(plain, 1) as (store,):
-        taken = [psycopg.connect(plain) for _ in range(0)]
+        taken: list[psycopg.Connection[Any]] = []
         await asyncio.to_thread(postgres.terminate_backends, name_of(database))
         while len(taken) < 6:
             try:
