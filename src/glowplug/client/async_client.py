@@ -29,6 +29,7 @@ from glowplug.client.views import (
     EventView,
     JobPage,
     JobView,
+    JobWebhook,
     ModelPage,
     ModelView,
     ReadyView,
@@ -143,15 +144,12 @@ class AsyncClient:
         key: str | None = None,
         priority: int = 0,
         run_at: datetime | None = None,
-        webhook: str | None = None,
-        webhook_events: Sequence[str] | None = None,
+        webhook: str | JobWebhook | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> JobView:
         """Queue a job. `key` makes a repeat return the same job; a fresh one is made if none is given."""
         at = run_at.isoformat() if run_at is not None else None
-        events = list(webhook_events) if webhook_events else None
-        told = {"webhook": webhook, "webhook_events": events}
-        options = {"priority": priority or None, "run_at": at, "metadata": metadata, **told}
+        options = {"priority": priority or None, "run_at": at, "metadata": metadata, **_told(webhook)}
         return await self._submit(task, given or {}, key=key, options=options)
 
     async def submit_batch(self, jobs: Sequence[Mapping[str, Any]], *, key: str | None = None) -> BatchView:
@@ -404,6 +402,13 @@ def _id(job: JobRef) -> str:
 
 def _path(job: JobRef) -> str:
     return f"/v1/jobs/{quote(_id(job), safe='')}"
+
+
+def _told(webhook: str | JobWebhook | None) -> dict[str, Any]:
+    if webhook is None:
+        return {}
+    hook = JobWebhook(webhook) if isinstance(webhook, str) else webhook
+    return {"webhook": hook.url, "webhook_events": list(hook.events) or None}
 
 
 def _idempotent(key: str | None) -> dict[str, str]:

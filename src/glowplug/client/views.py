@@ -114,6 +114,13 @@ class EventView(Struct, frozen=True):
     data: dict[str, Any] = field(default_factory=dict)
 
 
+class JobWebhook(Struct, frozen=True):
+    """A URL that is told of a job, and the types of event that it is told; none named: the start and the end."""
+
+    url: str
+    events: tuple[str, ...] = ()
+
+
 class DeliveryView(Struct, frozen=True):
     """How far a webhook or another door was told of a job: all up to `seq`. The rest is tried at `due_at`."""
 

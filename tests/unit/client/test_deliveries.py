@@ -12,7 +12,7 @@ from tests.journeys.system import until
 from tests.servers.background import answering
 from tests.unit.client.play import Play
 
-from glowplug.client import Client
+from glowplug.client import Client, JobWebhook
 from glowplug.errors import InvalidInput, NotFound
 
 
@@ -44,7 +44,7 @@ def client(play: Play) -> Iterator[Client]:
 
 def test_a_webhook_is_told_what_was_asked_for(client: Client) -> None:
     with receiver(204) as (url, got):
-        job = client.submit("play.echo", {"text": "a"}, webhook=url, webhook_events=["queued", "completed"])
+        job = client.submit("play.echo", {"text": "a"}, webhook=JobWebhook(url, ("queued", "completed")))
         until(lambda: len(got) == 2, "the webhook is told")
         (delivery,) = client.deliveries(job)
     assert got[0] == f"{job.id}:1"
@@ -53,7 +53,7 @@ def test_a_webhook_is_told_what_was_asked_for(client: Client) -> None:
 
 def test_what_was_given_up_is_told_again_on_demand(client: Client) -> None:
     with receiver(410, 204) as (url, got):
-        job = client.submit("play.echo", {"text": "a"}, webhook=url, webhook_events=["completed"])
+        job = client.submit("play.echo", {"text": "a"}, webhook=JobWebhook(url, ("completed",)))
         until(lambda: any(one.given_up for one in client.deliveries(job)), "it is given up")
         assert "410" in client.deliveries(job)[0].error
         assert not client.tell_again(job).given_up
@@ -70,4 +70,4 @@ def test_a_job_without_a_webhook_has_no_deliveries(client: Client) -> None:
 
 def test_an_event_that_there_is_not_is_refused(client: Client) -> None:
     with pytest.raises(InvalidInput, match="no event 'finished'"):
-        client.submit("play.echo", {"text": "a"}, webhook="http://127.0.0.1:9/", webhook_events=["finished"])
+        client.submit("play.echo", {"text": "a"}, webhook=JobWebhook("http://127.0.0.1:9/", ("finished",)))
