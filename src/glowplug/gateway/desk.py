@@ -200,7 +200,7 @@ class Desk(Link):
         async with seat.claiming:
             if turn.is_over():
                 return Claimed()
-            seat.wants = self._takeable(message)
+            seat.offer(self._takeable(message))
             jobs = self._given_on(message.instance_id, seat)
             if not jobs and seat.wants:
                 jobs = await self._take(message, seat)
@@ -209,7 +209,7 @@ class Desk(Link):
                 return Claimed()
             # The store took its time: what the worker is no longer ready for goes back.
             seat.undelivered.extend(jobs)
-            seat.wants = self._takeable(message)
+            seat.offer(self._takeable(message))
             jobs = self._given_on(message.instance_id, seat)
             orders = seat.take_orders()
         return Claimed(tuple(map(_grant, jobs)), orders) if jobs or orders else None

@@ -56,8 +56,8 @@ class Seat:
         """Return what the waiting claim would take now."""
         return self._wants
 
-    @wants.setter
-    def wants(self, wants: Wants) -> None:
+    def offer(self, wants: Wants) -> None:
+        """Say what the waiting claim would take from now on."""
         before, self._wants = self._wants, wants
         self._on_wants(before, wants)
 
@@ -73,7 +73,7 @@ class Seat:
         turn.end()
         if self._turn is turn:
             self._turn = None
-            self.wants = ()
+            self.offer(())
 
     @property
     def is_empty(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from glowplug.clock import ManualClock
-from glowplug.gateway.seats import Seat, fitting
+from glowplug.gateway.seats import Seat, fitting, slots_by_model
 from glowplug.job import Job, JobRequest, submitted
 from glowplug.link import Order, OrderKind
 from glowplug.store import Want
@@ -37,10 +37,24 @@ def test_only_the_newest_turn_closes_the_seat() -> None:
 def test_a_closed_seat_offers_no_slots() -> None:
     seat = Seat()
     turn = seat.open_turn()
-    seat.wants = (Want(("a.b",), 2),)
+    seat.offer((Want(("a.b",), 2),))
     assert seat.free_slots("a.b") == 2
     seat.close_turn(turn)
     assert seat.free_slots("a.b") == 0
+
+
+def test_each_change_of_what_a_seat_offers_is_heard() -> None:
+    heard: list[tuple[object, object]] = []
+    seat = Seat(lambda before, after: heard.append((before, after)))
+    turn, wants = seat.open_turn(), (Want(("a.b",), 2),)
+    seat.offer(wants)
+    seat.close_turn(turn)
+    assert heard == [((), wants), (wants, ())]
+
+
+def test_slots_are_counted_for_each_model() -> None:
+    wants = (Want(("a.x", "a.y"), 2), Want(("a.z",), 1), Want(("b.x", "c.x"), 4))
+    assert slots_by_model(wants) == {"a": 3, "b": 4, "c": 4}
 
 
 def test_waking_an_empty_seat_is_nothing() -> None:
