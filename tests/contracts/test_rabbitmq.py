@@ -8,12 +8,12 @@ from typing import Any
 
 import aio_pika
 import pytest
+from tests.servers.rabbitmq import RabbitServer, rabbitmq, vhost
 
 from glowplug.broker import Broker
 from glowplug.brokers.rabbitmq import RabbitBroker
 from glowplug.clock import Clock
 from glowplug.testing.brokers import CarrierSuite
-from tests.servers.rabbitmq import RabbitServer, rabbitmq, vhost
 
 __all__ = ["rabbitmq", "vhost"]
 

@@ -214,7 +214,7 @@ async def test_a_consumer_that_died_unnoticed_is_rebuilt(
         session = broker._intakes["m"]._session
         assert session is not None
         for tag in session.lanes:
-            await session.channel.basic_cancel(tag)
+            await session._open_channel.basic_cancel(tag)
         await broker.publish([hint("m.a", "2")])
         assert (await arriving(broker, 1))[0].hint.job_id == "2"
     assert ["none came" in fields["reason"] for fields in said(told, "broker.rebuilt")] == [True]
@@ -309,3 +309,53 @@ async def test_the_login_that_every_server_has_is_warned_of(
     async with RabbitBroker(rabbitmq.url(), clock=SystemClock()):
         [warning] = said(told, "broker.insecure")
     assert "add_user" in warning["advice"]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+async def test_hints_keep_flowing_through_kill_after_kill(rabbitmq: RabbitServer, vhost: str) -> None:
+    ids = [f"{number:04}" for number in range(3000)]
+    done: set[str] = set()
+    stop = asyncio.Event()
+
+    async def work(broker: RabbitBroker) -> None:
+        while not stop.is_set():
+            mark = broker.mark()
+            broker.want({"m": 5})
+            taken = broker.take({"m": 5})
+            done.update(arrival.hint.job_id for arrival in taken)
+            await broker.acknowledge(taken)
+            if not taken:
+                await broker.wait(["m.a"], since=mark, timeout_seconds=0.2)
+
+    async def send(broker: RabbitBroker) -> None:
+        for begin in range(0, len(ids), 50):
+            await published(broker, [hint("m.a", job_id) for job_id in ids[begin : begin + 50]])
+            await asyncio.sleep(0.2)
+
+    def another() -> RabbitBroker:
+        return RabbitBroker(rabbitmq.url(vhost), clock=SystemClock())
+
+    async with another() as one, another() as two:
+        await published(one, [hint("m.a", "first")])
+        rabbitmq.write_down()
+        workers = [asyncio.create_task(work(broker)) for broker in (one, two)]
+        sending = asyncio.create_task(send(one))
+        for _ in range(3):
+            await asyncio.sleep(2)
+            await asyncio.to_thread(rabbitmq.restart)
+        await sending
+        await until(lambda: done >= set(ids))
+        stop.set()
+        await asyncio.gather(*workers)
+
+
+@pytest.mark.chaos
+async def test_a_server_that_hangs_holds_up_no_stop(rabbitmq: RabbitServer, vhost: str) -> None:
+    broker = RabbitBroker(rabbitmq.url(vhost), clock=SystemClock())
+    await broker.start()
+    await broker.publish([hint("m.a")])
+    broker.want({"m": 1})
+    await broker.acknowledge(await arriving(broker, 1))
+    with rabbitmq.frozen():
+        await broker.stop()

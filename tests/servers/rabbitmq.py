@@ -151,6 +151,16 @@ class RabbitServer:
         process.stdin.close()
         _wait_until(lambda: not _answers(self.port), "the port to close")
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have the broker stand still: connections stay up, and nothing is answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def restart(self) -> None:
         """Start it again on the same data."""
         self.kill9()

@@ -161,15 +161,13 @@ class RabbitBroker(Broker):
         """Rebuild what looks well and is dead: hints wait, slots wait, and nothing comes."""
         while True:
             await self._clock.sleep(WATCH_SECONDS)
-            for model in list(self._intakes):
-                if await self._is_stuck(model):
-                    if model not in self._stuck:
-                        self._stuck.add(model)
-                        emit(
-                            "broker.rebuilt", model=model, reason=f"hints waited, and none came in {WATCH_SECONDS:g} s"
-                        )
-                    await self._consuming.break_off()
-                    break
+            stuck = [model for model in list(self._intakes) if await self._is_stuck(model)]
+            for model in set(stuck) - self._stuck:
+                reason = f"hints waited, and none came in {WATCH_SECONDS:g} s"
+                emit("broker.rebuilt", model=model, reason=reason)
+            self._stuck.update(stuck)
+            if stuck:
+                await self._consuming.break_off()
 
     async def _is_stuck(self, model: str) -> bool:
         intake = self._intakes[model]

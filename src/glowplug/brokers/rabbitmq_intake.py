@@ -5,24 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import count
-from typing import cast
-
-from aio_pika.abc import AbstractChannel
-from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel
-from pamqp.commands import Basic
+from dataclasses import dataclass
 
 from glowplug.broker import Arrival, Hint
-from glowplug.brokers.messages import hint_of
-from glowplug.brokers.rabbitmq_lanes import Lane, Message, Plan, Stage, batches, plan
+from glowplug.brokers.rabbitmq_lanes import Lane, Message, Stage, plan
 from glowplug.brokers.rabbitmq_publishing import Letter, reason_headers
-from glowplug.brokers.rabbitmq_queues import ANSWER_SECONDS, RabbitQueues
+from glowplug.brokers.rabbitmq_queues import RabbitQueues
+from glowplug.brokers.rabbitmq_session import Session
 from glowplug.clock import Clock
 from glowplug.drivers.amqp import AmqpConnection
-from glowplug.errors import InvalidInput, Unreachable
+from glowplug.errors import Unreachable
 from glowplug.events import emit
 from glowplug.lifecycle import cancel
 
@@ -44,18 +36,9 @@ class IntakeParts:
     bury: Callable[[Letter], Awaitable[None]]
 
 
-@dataclass(eq=False)
-class _Session:
-    """A channel, and the lanes on it. With it they end."""
-
-    outer: AbstractChannel
-    channel: Channel
-    lanes: dict[str, Lane] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class _Receipt:
-    session: _Session
+    session: Session
     lane: Lane
     message: Message
 
@@ -67,10 +50,9 @@ class Intake:
         self._model = model
         self._parts = parts
         self._clock = parts.clock
-        self._session: _Session | None = None
-        self._stale: list[_Session] = []
+        self._session: Session | None = None
+        self._stale: list[Session] = []
         self._changed = asyncio.Event()
-        self._tags = count(1)
         self._wanted = 0
         self._open_from = 0.0
         self._releases = 0
@@ -98,7 +80,7 @@ class Intake:
             return []
         held = [lane for lane in session.lanes.values() if lane.stage is Stage.HELD]
         taken = sorted(held, key=lambda lane: lane.since)[: max(0, limit)]
-        return [self._hand_out(session, lane) for lane in taken]
+        return [_hand_out(session, lane) for lane in taken]
 
     def acknowledge(self, receipt: object) -> None:
         """Let a hint be forgotten, as soon as that brings no hint that nobody has a slot for."""
@@ -135,14 +117,8 @@ class Intake:
         for task in (self._worker, self._timer):
             await cancel(task)
         session, self._session = self._session, None
-        if session is None:
-            return
-        done = [lane.message for lane in session.lanes.values() if lane.stage is Stage.DONE]
-        with suppress(Unreachable), self._parts.connection.speaking():
-            for message in done:
-                if message is not None:
-                    await session.channel.basic_ack(message.number)
-        await self._close_channel(session)
+        if session is not None:
+            await session.close(forget=True)
 
     def _lanes(self) -> Sequence[Lane]:
         return list(self._session.lanes.values()) if self._session is not None else []
@@ -154,12 +130,18 @@ class Intake:
         lane = receipt.lane
         return lane if lane.stage is Stage.TAKEN and lane.message is receipt.message else None
 
-    def _hand_out(self, session: _Session, lane: Lane) -> Arrival:
-        message = lane.message
-        assert message is not None
-        assert message.hint is not None
-        lane.stage = Stage.TAKEN
-        return Arrival(message.hint, _Receipt(session, lane, message))
+    async def _received(self, session: Session, lane: Lane) -> None:
+        if session is not self._session:
+            return
+        self.quiet_since = lane.since = self._clock.monotonic()
+        if lane.message is not None and lane.message.hint is not None:
+            await self._parts.arrived(lane.message.hint)
+        else:
+            self._changed.set()
+
+    def _ended(self, session: Session, why: str) -> None:
+        if session is self._session:
+            self.fall(why)
 
     # What the task does.
 
@@ -180,12 +162,6 @@ class Intake:
                 await self._clock.sleep(_jitter(failures))
                 self._changed.set()
 
-    def _why(self, error: Unreachable) -> str:
-        if not isinstance(error.__cause__, TimeoutError):
-            return error.message
-        queue = self._parts.queues.hints(self._model)
-        return f"queue {queue!r} did not answer: it may have no leader (rabbitmq-queues quorum_status {queue})"
-
     async def _settle(self) -> None:
         if self._fallen:
             raise Unreachable(self._fallen)
@@ -198,82 +174,20 @@ class Intake:
             if session is None or decided.idle:
                 break
             self.quiet_since = now
-            with self._parts.connection.speaking():
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    await self._carry_out(session, decided)
+            await session.carry_out(decided)
         if decided.again_at is not None:
             self._look_again(decided.again_at)
-
-    async def _carry_out(self, session: _Session, decided: Plan) -> None:
-        unacknowledged = [lane.message.number for lane in session.lanes.values() if lane.message is not None]
-        numbers = []
-        for lane in decided.acknowledge:
-            assert lane.message is not None
-            numbers.append(lane.message.number)
-            lane.stage, lane.message = Stage.OPEN, None
-        upto, single = batches(numbers, unacknowledged)
-        if upto is not None:
-            await session.channel.basic_ack(upto, multiple=True, wait=False)
-        for number in single:
-            await session.channel.basic_ack(number, wait=False)
-        for lane in decided.close:
-            await self._close(session, lane)
-        for _ in range(decided.open):
-            await self._open_lane(session)
-
-    async def _close(self, session: _Session, lane: Lane) -> None:
-        if lane.stage not in (Stage.OPEN, Stage.HELD, Stage.DONE, Stage.RELEASED):
-            # Somebody took its message while others were closed.
-            return
-        was, lane.stage = lane.stage, Stage.CLOSING
-        await session.channel.basic_cancel(lane.tag)
-        session.lanes.pop(lane.tag, None)
-        if lane.message is None:
-            return
-        if was is Stage.DONE:
-            await session.channel.basic_ack(lane.message.number, wait=False)
-        else:
-            await session.channel.basic_nack(lane.message.number, requeue=True, wait=False)
 
     async def _open_session(self) -> None:
         parts = self._parts
         await parts.queues.ensure(parts.connection, self._model)
-        outer = await parts.connection.channel(confirms=False)
-        with parts.connection.speaking():
-            channel = cast("Channel", await outer.get_underlay_channel())
-            session = _Session(outer, channel)
-            outer.close_callbacks.add(lambda _, error: self._end(session, f"the server closed the channel: {error}"))
-            channel.on_consumer_cancel_callbacks.add(lambda frame: self._canceled(session, frame))
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await channel.basic_qos(prefetch_count=1)
+        queue = parts.queues.hints(self._model)
+        session = Session(parts.connection, self._model, queue, received=self._received, ended=self._ended)
+        # Until it is open, it is one to be closed.
+        self._stale.append(session)
+        await session.open()
+        self._stale.remove(session)
         self._session, self.quiet_since, self._told = session, self._clock.monotonic(), ""
-
-    async def _open_lane(self, session: _Session) -> None:
-        lane = Lane(f"{self._model}.{next(self._tags)}")
-        session.lanes[lane.tag] = lane
-        queue = self._parts.queues.hints(self._model)
-
-        async def receive(delivered: DeliveredMessage) -> None:
-            await self._receive(session, lane, delivered)
-
-        await session.channel.basic_consume(queue, receive, consumer_tag=lane.tag)
-
-    async def _receive(self, session: _Session, lane: Lane, delivered: DeliveredMessage) -> None:
-        number = delivered.delivery_tag
-        if session is not self._session or number is None:
-            return
-        self.quiet_since = lane.since = self._clock.monotonic()
-        try:
-            hint = hint_of(delivered.body, self._model)
-        except InvalidInput as fault:
-            lane.message = Message(number, None, delivered.body, fault.message)
-            lane.stage = lane.stage if lane.stage is Stage.CLOSING else Stage.SPOILED
-            self._changed.set()
-            return
-        lane.message = Message(number, hint)
-        if lane.stage is not Stage.CLOSING:
-            lane.stage = Stage.HELD
-            await self._parts.arrived(hint)
 
     async def _bury_spoiled(self) -> None:
         queue = self._parts.queues.hints(self._model)
@@ -284,19 +198,7 @@ class Intake:
             emit("broker.refused", queue=queue, reason=message.fault)
             headers = reason_headers(message.fault, queue)
             await self._parts.bury(Letter(self._model, message.body, dead=True, headers=headers))
-            if lane.stage is Stage.SPOILED:
-                lane.stage, lane.since = Stage.DONE, self._clock.monotonic()
-                self._changed.set()
-
-    def _canceled(self, session: _Session, frame: Basic.Cancel) -> None:
-        # The queue is gone, or the server took the consumer away: what it knows of us, it forgets with the channel.
-        if frame.consumer_tag in session.lanes:
-            self._parts.queues.forget(self._model)
-            self._end(session, "the server canceled a consumer: its queue was deleted, or a hint was held too long")
-
-    def _end(self, session: _Session, why: str) -> None:
-        if session is self._session:
-            self.fall(why)
+            lane.stage, lane.since = Stage.DONE, self._clock.monotonic()
 
     async def _drop(self, why: str) -> None:
         self._parts.queues.forget(self._model)
@@ -307,17 +209,13 @@ class Intake:
             self._told = why
             emit("broker.rebuilt", model=self._model, reason=why)
         for session in stale:
-            if not session.outer.is_closed:
-                await self._close_channel(session)
+            await session.close(forget=False)
 
-    async def _close_channel(self, session: _Session) -> None:
-        try:
-            with self._parts.connection.speaking():
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    await session.outer.close()
-        except Unreachable:
-            # It ends with the connection.
-            return
+    def _why(self, error: Unreachable) -> str:
+        if not isinstance(error.__cause__, TimeoutError):
+            return error.message
+        queue = self._parts.queues.hints(self._model)
+        return f"queue {queue!r} did not answer: it may have no leader (rabbitmq-queues quorum_status {queue})"
 
     def _look_again(self, at: float) -> None:
         """Wake the task at that time, or sooner if it is to wake sooner."""
@@ -331,6 +229,14 @@ class Intake:
     async def _ring(self, at: float) -> None:
         await self._clock.sleep(at - self._clock.monotonic())
         self._changed.set()
+
+
+def _hand_out(session: Session, lane: Lane) -> Arrival:
+    message = lane.message
+    assert message is not None
+    assert message.hint is not None
+    lane.stage = Stage.TAKEN
+    return Arrival(message.hint, _Receipt(session, lane, message))
 
 
 def _jitter(failures: int) -> float:

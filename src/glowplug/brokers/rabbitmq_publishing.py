@@ -58,20 +58,22 @@ class Publisher:
         for model in {letter.model for letter in letters}:
             await self._queues.ensure(self._connection, model)
         channel = await self._open()
-        rest = iter(letters)
-        unrouted: list[Letter] = []
         try:
             with self._connection.speaking():
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    underlay = cast("Channel", await channel.get_underlay_channel())
-                    while some := list(islice(rest, AT_ONCE)):
-                        taken = await asyncio.gather(*[self._put(underlay, letter) for letter in some])
-                        unrouted += [letter for letter, ok in zip(some, taken, strict=True) if not ok]
+                    return await self._put_all(channel, letters)
         except Unreachable as error:
             if isinstance(error.__cause__, TimeoutError):
                 await self._connection.break_off()
                 raise Unreachable(_unconfirmed(len(letters))) from error
             raise
+
+    async def _put_all(self, channel: AbstractChannel, letters: Sequence[Letter]) -> list[Letter]:
+        underlay = cast("Channel", await channel.get_underlay_channel())
+        rest, unrouted = iter(letters), []
+        while some := list(islice(rest, AT_ONCE)):
+            taken = await asyncio.gather(*[self._put(underlay, letter) for letter in some])
+            unrouted += [letter for letter, ok in zip(some, taken, strict=True) if not ok]
         return unrouted
 
     async def _put(self, channel: Channel, letter: Letter) -> bool:
