@@ -17,7 +17,9 @@ from glowplug.stores.rules import line_order
 
 ROUNDS = 200
 _ORDER = [("priority", -1), ("turn", 1), ("_id", 1)]
-_HAS_TURN = {"$exists": True}
+# Bounds and values, where to ask for presence alone would have the server read the document too.
+_HAS_TURN = {"$gte": 0}
+_IS_LIVE = {"$in": ["queued", "running"]}
 
 
 class Queue:
@@ -45,23 +47,30 @@ class Queue:
         self, worker_id: str, want: Want, lease: timedelta, only: Sequence[str] | None, now: datetime
     ) -> list[Work]:
         granted: list[Work] = []
+        lost: set[str] = set()
         for turn in range(ROUNDS):
             missing = want.slots - len(granted)
-            due = await self._due(want.tasks, missing, only, now) if missing > 0 else []
-            if not due:
+            due = await self._due(want.tasks, missing, only, lost, now) if missing > 0 else []
+            if missing <= 0 or not (due or lost):
                 break
-            taken = await self._take(
-                [record for record in due if record.job.id not in self._in_hand], worker_id, lease, now
-            )
+            free = [record for record in due if record.job.id not in self._in_hand]
+            taken = await self._take(free, worker_id, lease, now)
             granted += taken
+            # Who was faster once is likely to be again, so what comes behind is tried first.
+            lost = {record.job.id for record in free} - {
+                work.before.job.id for work in taken if work.before is not None
+            }
             if not taken:
                 await back_off(turn)
         return sorted(granted, key=_place)
 
-    async def _due(self, tasks: Collection[str], limit: int, only: Sequence[str] | None, now: datetime) -> list[Record]:
+    async def _due(
+        self, tasks: Collection[str], limit: int, only: Sequence[str] | None, lost: Collection[str], now: datetime
+    ) -> list[Record]:
         where = _waiting(tasks, now)
-        if only is not None or self._in_hand:
-            where["_id"] = ({"$in": only} if only is not None else {}) | {"$nin": list(self._in_hand)}
+        passed_over = self._in_hand.union(lost)
+        if only is not None or passed_over:
+            where["_id"] = ({"$in": only} if only is not None else {}) | {"$nin": list(passed_over)}
         found = self._rooms.jobs.find(where).sort(_ORDER).limit(limit)
         return [record_of(document) async for document in found]
 
@@ -142,7 +151,7 @@ class Queue:
             "oldest": {"$min": "$run_at"},
             "dispatched": {"$sum": {"$cond": [{"$gt": ["$dispatched_at", None]}, 1, 0]}},
         }
-        pipeline: list[Document] = [{"$match": {"live": {"$exists": True}}}, {"$group": count}]
+        pipeline: list[Document] = [{"$match": {"live": _IS_LIVE}}, {"$group": count}]
         groups = await self._rooms.jobs.aggregate(pipeline)
         found: dict[str, dict[str, Any]] = {}
         async for group in groups:
@@ -152,8 +161,6 @@ class Queue:
 
     async def held_by(self, worker_id: str) -> list[Hold]:
         """List the holds of a worker."""
-        if not worker_id.isprintable():
-            return []
         found = self._rooms.jobs.find({"worker_id": worker_id}, {"token": 1}).sort("_id", 1)
         return [Hold(document["_id"], int(document["token"])) async for document in found]
 

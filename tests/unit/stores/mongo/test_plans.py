@@ -111,3 +111,17 @@ async def test_a_page_behind_a_cursor_reads_no_more_than_it_needs(
     (noted,) = watched()
     assert not noted.get("hasSortStage")
     assert noted["docsExamined"] <= 70
+
+
+async def test_what_counts_a_long_queue_reads_the_index_alone(
+    store: Store, mongod: MongodServer, watched: Callable[[], list[dict[str, Any]]]
+) -> None:
+    last = (await store.jobs(JobFilter(states=(JobState.QUEUED,), task="model.task"), limit=100)).jobs[-1]
+    mongod.command("glowplug", profile=2)
+    assert await store.depths()
+    assert await store.position(last.id)
+    mongod.command("glowplug", profile=0)
+    counts = [one for one in watched() if "aggregate" in one["command"]]
+    assert len(counts) == 4
+    assert [one["docsExamined"] for one in counts] == [0] * 4
+    assert max(one["keysExamined"] for one in counts) > 20
