@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+from tests.contracts.test_stores_agree import StoresAgree
 from tests.servers.postgres import TRUSTED, PostgresServer, postgres
 
 from glowplug.clock import ManualClock
@@ -36,3 +39,23 @@ class TestPostgres(StoreSuite):
         async with store:
             yield store
         postgres.empty(str(shared.address.url.database))
+
+
+@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.chaos)])
+def test_it_answers_as_the_store_in_memory_does(
+    examples: int, shared: Database, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AgreesWithMemory(StoresAgree):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stores[1] = SqlStore("postgresql:", clock=self.clock, jitter=lambda: 0.5, server_time=False)
+
+        def teardown(self) -> None:
+            super().teardown()
+            assert isinstance(shared, PostgresDatabase)
+            postgres.empty(str(shared.address.url.database))
+
+    monkeypatch.setattr(sql, "database_of", lambda *_, **__: shared)
+    monkeypatch.setattr(PostgresDatabase, "readers", 1)
+    asked = settings(max_examples=examples, stateful_step_count=30, deadline=None, database=None)
+    run_state_machine_as_test(AgreesWithMemory, settings=asked)
