@@ -67,11 +67,11 @@ class Session:
 
     async def close(self, *, forget: bool) -> None:
         """Close the channel; with `forget`, what is done with is acknowledged first. Never raises."""
+        done = [lane.message for lane in self.lanes.values() if forget and lane.stage is Stage.DONE]
         with suppress(Unreachable), self._connection.speaking():
             async with asyncio.timeout(CLOSE_SECONDS):
-                for lane in self.lanes.values() if forget else ():
-                    if lane.stage is Stage.DONE and lane.message is not None:
-                        await self._open_channel.basic_ack(lane.message.number)
+                for message in filter(None, done):
+                    await self._open_channel.basic_ack(message.number)
                 if self._outer is not None and not self._outer.is_closed:
                     await self._outer.close()
 
