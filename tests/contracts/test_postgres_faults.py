@@ -429,6 +429,21 @@ async def test_a_commit_of_which_nobody_knows_is_said(
             await queue(store)
 
 
+async def test_a_number_of_another_history_says_nothing(database: str) -> None:
+    async with gateways(database, 1) as (store,):
+
+        def ask(connection: Connection) -> list[bool | None]:
+            assert isinstance(store._database, PostgresDatabase)
+            connection.exec_driver_sql("INSERT INTO models (name, info) VALUES ('m', '{}')")
+            receipt = store._database.receipt(connection)
+            assert receipt is not None
+            history, _, number = receipt.partition(":")
+            assert int(history, 16) == 1
+            return [store._database.was_committed(connection, f"00000002:{number}")]
+
+        assert await store._writer.run(ask) == [None]
+
+
 def lose_commits(store: SqlStore, postgres: PostgresServer, name: str, *, made: bool) -> None:
     """Break the next commit's connection when, or before, the server has made it."""
     assert isinstance(store._database, PostgresDatabase)

@@ -26,6 +26,7 @@ OLDEST_VERSION = 130000
 SCHEMA_LOCK = 0x676C6F77706C7567
 RECEIPT_WAIT_SECONDS = 5.0
 NOT_A_CHARACTER = "\ufdd0"
+_SERVER = "glowplug_server"
 
 # A server that is gone is noticed within a quarter of a minute; the longest statement is shorter than a lease's third.
 _CONNECT_OPTIONS = {
@@ -51,6 +52,8 @@ SELECT set_config('enable_sort', 'off', false), set_config('enable_seqscan', 'of
   current_setting('server_version_num')::int,
   pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool
 """
+# Which history the server is in: another one begins when a standby takes over, perhaps without our last commits.
+_TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 _RECEIPT = text("SELECT pg_current_xact_id_if_assigned()::text")
 _STATUS = text("SELECT pg_xact_status(CAST(:receipt AS xid8))")
 _LOCK_SCHEMA = text("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
@@ -150,13 +153,13 @@ class PostgresDatabase(Database):
         return connection
 
     def _check(self, connection: Connection, *, writes: bool) -> None:
-        version, read_only = connection.info["server"]
-        if version < OLDEST_VERSION:
+        server: _Server = connection.info[_SERVER]
+        if server.version < OLDEST_VERSION:
             raise SettingsError(
-                f"PostgreSQL at {self.address.shown} is version {version // 10000}: "
+                f"PostgreSQL at {self.address.shown} is version {server.version // 10000}: "
                 f"Glowplug needs {OLDEST_VERSION // 10000} or newer"
             )
-        if writes and read_only:
+        if writes and server.read_only:
             raise Unreachable(READ_ONLY.format(address=self.address.shown))
 
     def translate(self, error: BaseException) -> GlowplugError:
@@ -168,15 +171,19 @@ class PostgresDatabase(Database):
         return fault_of(error)
 
     def receipt(self, connection: Connection) -> str | None:
-        """Return the number of the transaction, None if it has written nothing."""
+        """Return the server's history and the number of the transaction, None if it has written nothing."""
         number: str | None = connection.execute(_RECEIPT).scalar()
-        return number
+        return None if number is None else f"{connection.info[_SERVER].timeline}:{number}"
 
     def was_committed(self, connection: Connection, receipt: str) -> bool | None:
         """Ask what became of a transaction; wait for a moment if its backend has not noticed that we are gone."""
+        timeline, _, number = receipt.partition(":")
+        if timeline != connection.info[_SERVER].timeline:
+            # There the same number may be another transaction's.
+            return None
         deadline = time.monotonic() + RECEIPT_WAIT_SECONDS
         while True:
-            status: str | None = connection.execute(_STATUS, {"receipt": receipt}).scalar()
+            status: str | None = connection.execute(_STATUS, {"receipt": number}).scalar()
             if status != "in progress" or time.monotonic() >= deadline:
                 return {"committed": True, "aborted": False}.get(status or "")
             time.sleep(0.05)
@@ -199,11 +206,31 @@ def server_now(connection: Connection) -> datetime:
     return now.astimezone(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What a connection says of its server."""
+
+    version: int
+    read_only: bool
+    timeline: str
+
+
 def _set_up(connection: Any, record: Any) -> None:
     connection.adapters.register_dumper(str, _text_dumper())
-    row = connection.execute(_SET_UP).fetchone()
+    *_, version, read_only = connection.execute(_SET_UP).fetchone()
     connection.commit()
-    record.info["server"] = (row[-2], row[-1])
+    record.info[_SERVER] = _Server(version, read_only, "" if read_only else _timeline(connection))
+
+
+def _timeline(connection: Any) -> str:
+    try:
+        (timeline,) = connection.execute(_TIMELINE).fetchone()
+    except Exception:  # noqa: BLE001 - some services keep no log of their own, and so lose nothing when they fail over
+        return ""
+    else:
+        return str(timeline)
+    finally:
+        connection.rollback()
 
 
 @cache

@@ -48,6 +48,8 @@ def _check_text(name: str, value: str | None) -> None:
         (value or "").encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"{name} is not Unicode text: {error.reason}", fields=[name]) from error
+    if value is not None and "\x00" in value:
+        raise InvalidInput(f"{name} holds the character NUL, which not every database can keep", fields=[name])
 
 
 def _check_moment(name: str, at: datetime | None) -> None:

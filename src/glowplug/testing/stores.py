@@ -137,9 +137,10 @@ class StoreSuite(LeaseSuite, LineSuite, TellingSuite):
         assert (await store.job(job.id)).run_at == clock.now()
 
     @pytest.mark.parametrize("name", ["task", "owner", "key", "batch_id", "webhook"])
-    async def test_a_text_that_is_no_text_is_refused(self, store: Store, name: str) -> None:
+    @pytest.mark.parametrize("text", ["half a pair: \ud800", "a\x00b"])
+    async def test_a_text_that_is_no_text_is_refused(self, store: Store, name: str, text: str) -> None:
         with pytest.raises(InvalidInput) as caught:
-            await store.submit([request(**{name: "half a pair: \ud800"})])
+            await store.submit([request(**{name: text})])
         assert caught.value.data["fields"] == [name]
 
     async def test_a_priority_out_of_range_is_refused(self, store: Store) -> None:
