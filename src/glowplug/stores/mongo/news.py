@@ -32,18 +32,22 @@ class NewsStream(Startable):
         self._clock = clock
         self._resume_after: Mapping[str, Any] | None = None
         self._waiting: list[News] = []
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
 
     async def _start(self) -> None:
+        self._stopping.clear()
         opened = asyncio.Event()
         self._task = asyncio.create_task(self._follow(opened))
         await opened.wait()
 
     async def _stop(self) -> None:
+        # Asked for beside the cancellation, which the driver may lose while it connects.
+        self._stopping.set()
         await cancel(self._task)
 
     async def _follow(self, opened: asyncio.Event) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 await self._read(opened)
             except OperationFailure:
@@ -58,9 +62,11 @@ class NewsStream(Startable):
     async def _read(self, opened: asyncio.Event) -> None:
         async with await self._jobs.watch(_PIPELINE, resume_after=self._resume_after) as stream:
             opened.set()
-            async for change in stream:
+            while not self._stopping.is_set():
+                change = await stream.try_next()
                 self._resume_after = stream.resume_token
-                self._hear(change)
+                if change is not None:
+                    self._hear(change)
 
     def _hear(self, change: Mapping[str, Any]) -> None:
         if not self._waiting:

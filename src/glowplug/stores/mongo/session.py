@@ -71,11 +71,11 @@ class Session(Startable):
             await self._news.start()
 
     async def _stop(self) -> None:
-        if self._begun:
-            await asyncio.wait(self._begun)
         if self._news is not None:
             await self._news.stop()
         await cancel(self._asking)
+        if self._begun:
+            await asyncio.wait(self._begun)
         await self._client.close()
 
     async def _ask_time(self) -> datetime:
@@ -86,10 +86,14 @@ class Session(Startable):
             await self._clock.sleep(ASK_AGAIN_SECONDS)
             # While nobody answers, this machine's monotonic clock goes on from the last answer.
             with suppress(PyMongoError):
-                await self.time.measure()
+                await self.to_the_end(self.time.measure())
 
     async def to_the_end(self, work: Coroutine[Any, Any, A]) -> A:
-        """Do work of several steps to its end, even if the caller gives up."""
+        """Do work to its end, even if the caller gives up.
+
+        Nothing that waits for the driver is canceled: it would leave a submission half done, a connection behind, and
+        while it connects it may lose the cancellation (`asyncio.wait_for` before Python 3.12), and so never end.
+        """
         task = asyncio.create_task(work)
         self._begun.add(task)
         task.add_done_callback(self._ended)
