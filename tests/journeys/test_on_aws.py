@@ -32,6 +32,7 @@ def plug(tmp_path: Path, aws_keys: None, queues: MotoServer) -> Iterator[System]
         yield made
 
 
+@pytest.mark.chaos
 def test_hints_go_through_sqs_and_bytes_past_the_gateway(plug: System, s3: S3Server, queues: MotoServer) -> None:
     plug.environment |= {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
