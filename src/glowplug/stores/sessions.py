@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Transaction
 from sqlalchemy.exc import DBAPIError
 
-from glowplug.errors import GlowplugError, Unreachable
+from glowplug.errors import GlowplugError, SettingsError, Unreachable
 from glowplug.store import News
 from glowplug.stores.database import Database, Fault, take_written
 
@@ -224,10 +224,12 @@ class Session:
             try:
                 self._connection = self._database.connect(writes=self._writes)
                 self._outage = None
+            except (Unreachable, SettingsError) as error:
+                # What served once was set rightly: who is told otherwise now meets a server in the midst of a change.
+                self._outage = _longer(self._outage, error)
             except GlowplugError as error:
                 self._outage = _longer(self._outage, error)
-                if not isinstance(error, Unreachable):
-                    raise
+                raise
         return self._connection
 
     def _wait_out(self, patience_seconds: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from glowplug.errors import Conflict, SettingsError, Unreachable
+from glowplug.errors import Conflict, Corrupt, SettingsError, Unreachable
 from glowplug.stores import sessions
 from glowplug.stores.database import Fault
 from glowplug.stores.sessions import Answer, Operation, Order, Session
@@ -215,8 +215,20 @@ async def test_an_outage_that_nobody_waits_for_ends_by_itself(
     assert values(run(notes)) == [[]]
 
 
+async def test_a_database_that_served_once_and_refuses_us_now_is_one_that_is_away(
+    run: Run, database: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.refusals = [SettingsError("there is no such database")]
+    assert values(run(Fails("a", Lost()))) == ["a"]
+    monkeypatch.setattr(Flaky, "patience_seconds", 0.0)
+    database.refusals = [SettingsError("wrong password")] * 9
+    [refused] = values(run(Fails("b", Lost())))
+    assert isinstance(refused, Unreachable)
+    assert str(refused) == "wrong password"
+
+
 async def test_a_refusal_that_waiting_does_not_mend_is_said_at_once(run: Run, database: Flaky) -> None:
-    wrong = SettingsError("wrong password")
+    wrong = Corrupt("damaged")
     database.refusals = [wrong]
     assert values(run(Fails("a", Lost()))) == [wrong]
     assert values(run(Fails("b"))) == ["b"]
