@@ -321,7 +321,7 @@ async def test_what_was_answered_is_there_after_the_server_was_killed(
 ) -> None:
     async with (
         asyncio.timeout(SECONDS * rounds),
-        MongoStore(f"{mongo_url}?serverSelectionTimeoutMS=300", clock=SystemClock()) as store,
+        MongoStore(f"{mongo_url}&serverSelectionTimeoutMS=300", clock=SystemClock()) as store,
     ):
         load = Load(store)
         workers = [asyncio.create_task(load.work(random.Random(number))) for number in range(4)]

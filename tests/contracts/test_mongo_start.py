@@ -31,7 +31,7 @@ async def bounded() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def store(mongo_url: str) -> AsyncIterator[MongoStore]:
-    async with MongoStore(f"{mongo_url}?serverSelectionTimeoutMS=300", clock=SystemClock()) as store:
+    async with MongoStore(f"{mongo_url}&serverSelectionTimeoutMS=300", clock=SystemClock()) as store:
         yield store
     sweep_sockets()
 

@@ -116,7 +116,8 @@ async def test_a_page_behind_a_cursor_reads_no_more_than_it_needs(
 async def test_what_counts_a_long_queue_reads_the_index_alone(
     store: Store, mongod: MongodServer, watched: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    last = (await store.jobs(JobFilter(states=(JobState.QUEUED,), task="model.task"), limit=100)).jobs[-1]
+    page = await store.jobs(JobFilter(states=(JobState.QUEUED,), task="model.task"), limit=100)
+    last = max(page.jobs, key=lambda job: job.turn or 0)
     mongod.command("glowplug", profile=2)
     assert await store.depths()
     assert await store.position(last.id)
