@@ -112,6 +112,8 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("delivery.given_up", "error", "door job seq error", "events of a job will not be told to a door"),
         _spec("door.failed", "warning", "door error", "a door could not be opened; it is tried again"),
         _spec("door.opened", "info", "door", "a door is open"),
+        _spec("door.connected", "info", "door target", "a door reaches the broker that it tells"),
+        _spec("door.lost", "warning", "door target error", "a door does not reach its broker; HTTP goes on"),
         _spec("call.done", "debug", "task status seconds", "a direct call was answered"),
         _spec("weights.fetched", "info", "source bytes seconds", "weights were fetched to this machine"),
         _spec("weights.failed", "error", "source error", "weights could not be fetched"),

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 from glowplug.assembly.adapters import extra
 from glowplug.clock import Clock
 from glowplug.door import Door
+from glowplug.readiness import Feed
 from glowplug.settings import Settings, is_loopback
-from glowplug.settings_doors import RabbitSettings
+from glowplug.settings_doors import EventSettings, MqttSettings, RabbitSettings
 
 
-def open_doors(settings: Settings, clock: Clock) -> list[Door]:
-    """Return the doors that the settings ask for. Raises `SettingsError`, `MissingExtra`."""
+def open_doors(settings: Settings, clock: Clock, readiness: Callable[[], Feed] | None = None) -> list[Door]:
+    """Return the doors that the settings ask for; `readiness` finds the feed of all workers once there is one.
+
+    Raises `SettingsError`, `MissingExtra`.
+    """
     doors = [job_webhooks(settings, clock)]
     if settings.rabbitmq.is_on:
         doors.append(message_door(settings.rabbitmq, clock, production=settings.production))
+    if settings.mqtt.url is not None:
+        doors.append(mqtt_door(settings.mqtt, clock, settings.gateway_url, readiness))
+    if settings.events.url is not None:
+        doors.append(event_exchange(settings.events, clock, settings.gateway_url))
     return doors
+
+
+def mqtt_door(wanted: MqttSettings, clock: Clock, source: str, readiness: Callable[[], Feed] | None) -> Door:
+    """Return the door to an MQTT broker."""
+    with extra("mqtt", "the door to MQTT"):
+        from glowplug.doors.mqtt import MqttDoor, MqttOptions
+    url = wanted.url.reveal() if wanted.url else ""
+    options = MqttOptions.from_url(
+        url, ca_file=wanted.ca_file, prefix=wanted.prefix, source=source, readiness=readiness
+    )
+    options.check()
+    return MqttDoor(options, clock=clock)
+
+
+def event_exchange(wanted: EventSettings, clock: Clock, source: str) -> Door:
+    """Return the door to a RabbitMQ that hears of every job."""
+    with extra("amqp", "the event exchange"):
+        from glowplug.doors.event_exchange import EventExchange
+    url = wanted.url.reveal() if wanted.url else ""
+    return EventExchange(url, wanted.exchange, clock=clock, source=source)
 
 
 def job_webhooks(settings: Settings, clock: Clock) -> Door:

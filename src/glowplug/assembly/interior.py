@@ -8,6 +8,7 @@ from glowplug import __version__
 from glowplug.assembly.adapters import open_artifacts, open_broker, open_store
 from glowplug.assembly.alerts import alerts_of
 from glowplug.assembly.doors import open_doors
+from glowplug.assembly.users import rates_of, users_of
 from glowplug.clock import Clock
 from glowplug.data_folder import DataFolder
 from glowplug.gateway.app import build_app
@@ -55,7 +56,7 @@ class Interior(Startable):
                 board=self._board,
                 clock=clock,
                 policy=gateway_policy(settings, worker_token, _link_secret(settings)),
-                doors=open_doors(settings, clock),
+                doors=open_doors(settings, clock, lambda: self.gateway.registry.board),
                 probes=readiness_of(settings, clock),
                 metrics=self._telemetry.metrics,
             )
@@ -122,6 +123,7 @@ def gateway_policy(settings: Settings, worker_token: str, link_secret: str = "")
         access=Access(
             worker_token=worker_token,
             api_token=gateway.token.reveal() if gateway.token else None,
+            users=users_of(settings),
             loopback=is_loopback(gateway.host),
             allowed_hosts=gateway.allowed_hosts,
             link_secret=link_secret,
@@ -132,6 +134,7 @@ def gateway_policy(settings: Settings, worker_token: str, link_secret: str = "")
             artifact_bytes=gateway.max_upload_bytes,
             warm_up_seconds=settings.worker.warm_up_seconds + WARM_UP_MARGIN_SECONDS,
         ),
+        rates=rates_of(settings.limits),
         retention=Retention(
             jobs_seconds=retention.jobs_seconds,
             inputs_seconds=retention.inputs_seconds,
@@ -155,4 +158,4 @@ def _link_secret(settings: Settings) -> str:
     if settings.gateway.link_secret is not None:
         return settings.gateway.link_secret.reveal()
     # Without a token, links need no signature.
-    return DataFolder(settings.data).read_link_secret() if settings.gateway.token else ""
+    return DataFolder(settings.data).read_link_secret() if settings.gateway.token or settings.users else ""
