@@ -124,6 +124,10 @@ class TestSqsBroker(CarrierSuite):
 
         return read
 
+    @pytest.mark.chaos
+    async def test_many_hints_at_once_all_arrive(self, broker: Broker) -> None:
+        await super().test_many_hints_at_once_all_arrive(broker)
+
 
 @pytest.mark.chaos
 class TestFifoQueues(TestSqsBroker):
