@@ -202,7 +202,7 @@ async def test_news_of_many_jobs_are_gathered(database: str, postgres: PostgresS
         with postgres.connect(name_of(database)) as watcher:
             watcher.execute("LISTEN glowplug")
             await asyncio.gather(*(queue(stores[0]) for _ in range(200)))
-            messages = await asyncio.to_thread(lambda: list(watcher.notifies(timeout=1.0)))
+            messages = await asyncio.to_thread(lambda: list(watcher.notifies(timeout=0.4)))
         assert 1 <= len(messages) < 50
 
 

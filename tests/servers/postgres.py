@@ -127,13 +127,16 @@ class PostgresServer:
         self.launch(**settings)
         self.wait_ready()
 
-    def stop(self) -> None:
-        """End the server in order, throwing its clients out."""
-        self._end(signal.SIGINT)
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End the server, by default in order, throwing its clients out."""
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(how)
+            self._server.wait(START_SECONDS)
 
     def kill9(self) -> None:
         """End the server as a power cut would: no process of it gets another turn."""
-        assert self._server is not None
+        if self._server is None or self._server.poll() is not None:
+            return
         children = _children_of(self._server.pid)
         for pid in (self._server.pid, *children):
             with suppress(ProcessLookupError):
@@ -154,11 +157,6 @@ class PostgresServer:
         assert row is not None
         assert isinstance(row[0], int)
         return row[0]
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._server is not None and self._server.poll() is None:
-            self._server.send_signal(how)
-            self._server.wait(START_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -201,7 +199,8 @@ def running_postgres(programs: Path, **settings: str) -> Iterator[PostgresServer
         server.add_trusted()
         yield server
     finally:
-        server.stop()
+        # At once: an orderly stop would write to the disk what is deleted next.
+        server.stop(signal.SIGQUIT)
         shutil.rmtree(folder)
 
 
