@@ -102,7 +102,9 @@ def _access(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield Finding("access", "fail", error.message, "set GLOWPLUG_TOKEN, or bind 127.0.0.1")
         return
-    with_token = "with a token" if settings.gateway.token else "without a token, from this machine alone"
+    with_token = (
+        "with a token" if settings.gateway.token or settings.users else "without a token, from this machine alone"
+    )
     yield Finding("access", "ok", f"{settings.gateway.host}:{settings.gateway.port}, {with_token}")
 
 

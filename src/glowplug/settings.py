@@ -208,7 +208,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def refuse_open_gateway(self) -> None:
         """Raise `SettingsError` if the gateway would answer other machines without a token."""
-        if self.gateway.token is None and not is_loopback(self.gateway.host):
+        if self.gateway.token is None and not self.users and not is_loopback(self.gateway.host):
             raise SettingsError(
                 f"gateway.host = {self.gateway.host} lets other machines in without a token; "
                 "set GLOWPLUG_TOKEN (or GLOWPLUG_TOKEN_FILE), or bind 127.0.0.1"

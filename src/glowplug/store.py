@@ -76,12 +76,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs to list; None means any."""
+    """Which jobs to list; None means any. `keys` are idempotency keys of `owner`."""
 
     states: tuple[JobState, ...] | None = None
     task: str | None = None
     owner: str | None = None
     batch_id: str | None = None
+    keys: tuple[str, ...] | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -161,6 +162,8 @@ class TaskInfo:
     streams: bool = False
     errors: int = 3
     crashes: int = 3
+    retry_base_seconds: float = 1.0
+    retry_cap_seconds: float = 300.0
     timeout_seconds: float | None = None
     on_new_version: str = "restart"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from glowplug.assembly.opening import make_telemetry, quick_switches
+from glowplug.assembly.users import rates_of, users_of
 from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder, GatewayLock
@@ -31,6 +32,8 @@ async def serve_gateway(settings: Settings, *, targets: Sequence[str] = ()) -> i
         SettingsError: the data folder is taken, the port is in use, or a URL names no adapter.
         Corrupt: the database is damaged.
     """
+    # What is wrong with these is said before anything is begun.
+    users_of(settings), rates_of(settings.limits)
     folder = DataFolder(settings.data)
     folder.prepare()
     if settings.worker.token is not None:
@@ -61,7 +64,7 @@ class GatewayProcess:
         self._worker_token = worker_token
         self._clock = SystemClock()
         self._doorman = Doorman()
-        self._telemetry = make_telemetry(settings, worker_token)
+        self._telemetry = make_telemetry(settings, worker_token, *(user.token for user in users_of(settings)))
         self._telemetry.install()
         self._gateway: Gateway | None = None
         self._supervisor: Supervisor | None = None

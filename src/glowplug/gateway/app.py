@@ -52,7 +52,8 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app = FastAPI(title="Glowplug", version=parts.policy.version, lifespan=lifespan)
     app.state.gateway = gateway
     problems.install(app)
-    app.add_middleware(Guard, access=parts.policy.access, signer=LinkSigner.of(parts.policy.access, parts.clock))
+    access, operator = parts.policy.access, parts.policy.owner
+    app.add_middleware(Guard, access=access, signer=LinkSigner.of(access, parts.clock), operator=operator)
     app.add_middleware(problems.Shield)
     # The workers' routes come first: they are asked most often.
     plain = [*link.link_routes(gateway), *notices.notice_routes(gateway), *metrics.metrics_routes(parts.metrics)]

@@ -12,12 +12,12 @@ from glowplug.errors import Forbidden, GlowplugError, Unauthorized, UnsupportedM
 from glowplug.gateway.policy import Access
 from glowplug.gateway.problems import problem
 from glowplug.gateway.signing import LinkSigner
+from glowplug.gateway.subjects import NOBODY, SAFE_METHODS, Subject, check_reach, remember, subject_of_token
 
 INTERNAL = "/api/internal/"
 ARTIFACTS = "/v1/artifacts/"
 UPLOADS = "/v1/uploads/"
 WEBSOCKET = "WEBSOCKET"
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:(?P<name>[\w.-]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::\d{1,5})?", re.ASCII)
 # Readiness is for everybody: load balancers and waiting pages have no token.
@@ -45,22 +45,26 @@ OPEN_PATHS = frozenset(
 _OPEN_PATH = re.compile(r"/(?:readyz?|ws/init)/[^/]+|/v2/models/[^/]+/ready")
 
 
-def allow(access: Access, method: str, path: str, headers: Headers, *, signed: bool = False) -> None:
-    """Return if the request may pass; `signed` says that a signature in its address stands for the token.
+def allow(
+    access: Access, method: str, path: str, headers: Headers, *, signed: bool = False, operator: str = "local"
+) -> Subject:
+    """Return who asks if the request may pass; `signed` says that a signature in its address stands for the token.
+
+    Jobs of the `operator` are theirs by that name.
 
     Raises:
-        Forbidden: the host name or the page that sent it is not allowed.
+        Forbidden: the host name or the page that sent it is not allowed, or it takes the operator's token.
         Unauthorized: the token is missing or wrong.
         UnsupportedMediaType: a body that is not JSON.
     """
     if access.loopback:
         _check_host(access, headers)
-    if not signed:
-        _check_token(access, path, headers)
+    subject = Subject(operator, sees_all=True) if signed else _subject(access, method, path, headers, operator)
     if method not in SAFE_METHODS and not (method == WEBSOCKET and _tells_readiness(path)):
         _check_origin(access, headers)
     if method not in SAFE_METHODS and method != WEBSOCKET:
         _check_media_type(method, path, headers)
+    return subject
 
 
 def bearer(headers: Headers) -> str:
@@ -81,13 +85,22 @@ def _check_host(access: Access, headers: Headers) -> None:
         raise Forbidden(f"the host name {host[:80]!r} is not allowed here; add it to the allowed hosts")
 
 
-def _check_token(access: Access, path: str, headers: Headers) -> None:
+def _subject(access: Access, method: str, path: str, headers: Headers, operator: str) -> Subject:
+    token = bearer(headers)
     # Internal routes never rest on loopback: other users of the machine are there too.
     if path.startswith(INTERNAL):
-        if not access.worker_token or not same(bearer(headers), access.worker_token):
+        if not access.worker_token or not same(token, access.worker_token):
+            if access.users and subject_of_token(access, token, operator) is not None:
+                raise Forbidden("internal routes are for workers: they need the worker token")
             raise Unauthorized("internal routes need the worker token")
-    elif access.api_token and not _is_open(access, path) and not same(bearer(headers), access.api_token):
+        return NOBODY
+    subject = subject_of_token(access, token, operator)
+    if _is_open(access, path):
+        return subject or NOBODY
+    if subject is None:
         raise Unauthorized("a token is needed: Authorization: Bearer TOKEN")
+    check_reach(subject, method, path)
+    return subject
 
 
 def _is_open(access: Access, path: str) -> bool:
@@ -128,10 +141,11 @@ def _host_name(host: str) -> str:
 class Guard:
     """ASGI middleware that turns away what `allow` refuses."""
 
-    def __init__(self, app: ASGIApp, access: Access, signer: LinkSigner | None = None) -> None:
+    def __init__(self, app: ASGIApp, access: Access, signer: LinkSigner | None = None, operator: str = "local") -> None:
         self._app = app
         self._access = access
         self._signer = signer
+        self._operator = operator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it with the refusal."""
@@ -140,7 +154,9 @@ class Guard:
             return
         try:
             method, headers = scope.get("method", WEBSOCKET), Headers(scope=scope)
-            allow(self._access, method, scope["path"], headers, signed=self._is_signed(method, scope))
+            signed = self._is_signed(method, scope)
+            subject = allow(self._access, method, scope["path"], headers, signed=signed, operator=self._operator)
+            remember(scope, subject)
         except GlowplugError as error:
             await _refuse(error, scope, receive, send)
             return

@@ -112,7 +112,9 @@ class Catalog(Startable):
 
 def budget_of(task: TaskInfo | None) -> Budget:
     """Return the budget that the task's author gave it."""
-    return Budget() if task is None else Budget(errors=task.errors, crashes=task.crashes)
+    if task is None:
+        return Budget()
+    return Budget(task.errors, task.crashes, task.retry_base_seconds, task.retry_cap_seconds)
 
 
 def _explained(task: str, errors: list[ValidationError]) -> InvalidInput:

@@ -13,14 +13,16 @@ from urllib.parse import urlsplit
 
 from glowplug.artifact import references
 from glowplug.clock import Clock
-from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge, UserError
+from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge, Unauthorized, UserError
 from glowplug.gateway import data_urls
 from glowplug.gateway.catalog import Catalog, budget_of, model_of
 from glowplug.gateway.ledger import Ledger, last_run_seconds
 from glowplug.gateway.policy import GatewayPolicy
+from glowplug.gateway.quotas import Quotas
 from glowplug.gateway.schemas import JobView, Links, Submit, job_view
 from glowplug.gateway.shelf import Shelf
 from glowplug.gateway.signing import LinkSigner
+from glowplug.gateway.subjects import Subject
 from glowplug.job import Attempt, Follower, Job, JobRequest, JobState, OutcomeKind
 from glowplug.readiness import ComponentSnapshot, MergedBoard
 from glowplug.store import Depth, Store, Submission
@@ -89,6 +91,7 @@ class Jobs:
         self._board = board
         self._clock = clock
         self._policy = policy
+        self._quotas = Quotas(store, clock, policy)
         self._depths: Mapping[str, Depth] = {}
         self._depths_until = 0.0
         self.links = Links(policy.public_url, LinkSigner.of(policy.access, clock))
@@ -101,27 +104,31 @@ class Jobs:
     async def submit(
         self,
         wishes: Sequence[Submit],
+        subject: Subject,
         *,
         key: str | None = None,
         batch_id: str | None = None,
-        owner: str | None = None,
     ) -> list[Submission]:
-        """Queue all the jobs or none, once checked, as those of `owner` (None: of the gateway's own).
+        """Queue all the jobs or none, once checked, as those of `subject`.
 
         Raises:
             InvalidInput, UnknownTask, TooLarge: a job is wrong; with several, the message says which.
             IdempotencyMismatch: the key was used with another request.
+            RateLimited: the owner has submitted as many as is allowed.
             DiskFull: there is no room for more work.
         """
         self._check_room()
+        if not subject.owner:
+            raise Unauthorized("a token is needed to submit jobs: Authorization: Bearer TOKEN")
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             raise InvalidInput(f"Idempotency-Key takes 1 to {LONGEST_KEY} characters")
         requests = (
-            [await self._request(wish, key, owner) for wish in wishes]
+            [await self._request(wish, key, subject) for wish in wishes]
             if batch_id is None
-            else await self._batch(wishes, key, batch_id, owner)
+            else await self._batch(wishes, key, batch_id, subject)
         )
-        submissions = await self._ledger.submit(requests)
+        async with self._quotas.admitted(requests):
+            submissions = await self._ledger.submit(requests)
         for model in {model_of(wish.task) for wish in wishes}:
             self.wanted(model)
         return submissions
@@ -174,31 +181,31 @@ class Jobs:
             raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
 
     async def _batch(
-        self, wishes: Sequence[Submit], key: str | None, batch_id: str, owner: str | None
+        self, wishes: Sequence[Submit], key: str | None, batch_id: str, subject: Subject
     ) -> list[JobRequest]:
         made = []
         for number, wish in enumerate(wishes):
             # A key belongs to one job: those of a batch share the caller's with their number behind it.
             own_key = None if key is None else f"{key}:{number}"
             try:
-                made.append(await self._request(wish, own_key, owner, batch_id))
+                made.append(await self._request(wish, own_key, subject, batch_id))
             except UserError as error:
                 raise type(error)(f"jobs.{number}: {error.message}", **error.data) from error
         return made
 
     async def _request(
-        self, wish: Submit, key: str | None, owner: str | None, batch_id: str | None = None
+        self, wish: Submit, key: str | None, subject: Subject, batch_id: str | None = None
     ) -> JobRequest:
         await self._catalog.look_up(wish.task)
         task = self._catalog.check(wish.task, wish.input)
-        await self._check_references(wish.input)
+        await self.check_references(wish.input, subject)
         given = await self._with_references(wish.input, task.input_schema if task else {})
-        _check_time(wish.run_at)
+        self._check_times(wish)
         _check_webhook(wish.webhook)
         request = JobRequest(
             task=wish.task,
             input=given,
-            owner=owner or self._policy.owner,
+            owner=subject.owner,
             key=key,
             priority=wish.priority,
             run_at=wish.run_at,
@@ -207,6 +214,8 @@ class Jobs:
             metadata=wish.metadata,
             batch_id=batch_id,
             budget=budget_of(task),
+            expires_at=wish.expires_at,
+            stride=self._quotas.stride(subject.owner),
         )
         return replace(request, followers=self.followers(request))
 
@@ -216,10 +225,19 @@ class Jobs:
         stored = {text: (await self._shelf.keep(url.key, url.data, url.media_type)).uri for text, url in urls.items()}
         return data_urls.replaced(value, stored) if stored else value
 
-    async def _check_references(self, value: Any) -> None:
+    def _check_times(self, wish: Submit) -> None:
+        _check_zone("run_at", wish.run_at)
+        _check_zone("expires_at", wish.expires_at)
+        if wish.expires_at is None:
+            return
+        if wish.expires_at <= self._clock.now() or (wish.run_at is not None and wish.expires_at <= wish.run_at):
+            raise InvalidInput("expires_at has passed before the job could start", fields=[{"path": "expires_at"}])
+
+    async def check_references(self, value: Any, subject: Subject) -> None:
+        """Return if the subject sees all the artifacts that an input names. Raises `InvalidInput`."""
         for key in references(value):
             try:
-                await self._shelf.find(key)
+                await self._shelf.find(key, subject)
             except NotFound as error:
                 raise InvalidInput(
                     f"there is no artifact {key[:80]!r}; upload it with PUT /v1/artifacts/NAME first", key=key[:200]
@@ -248,6 +266,6 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def _check_time(run_at: datetime | None) -> None:
-    if run_at is not None and run_at.utcoffset() is None:
-        raise InvalidInput("run_at needs a time zone, such as a final Z", fields=[{"path": "run_at"}])
+def _check_zone(name: str, moment: datetime | None) -> None:
+    if moment is not None and moment.utcoffset() is None:
+        raise InvalidInput(f"{name} needs a time zone, such as a final Z", fields=[{"path": name}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +13,20 @@ DAY_SECONDS = 24 * HOUR_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who may submit jobs and sees their own. `weight` 2 gets twice the turns of 1 while both wait."""
+
+    name: str
+    token: str = field(repr=False)
+    weight: float = 1.0
+    jobs_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may call. `api_token` None leaves the API open, which is only for a socket bound to loopback.
+    """Who may call. Neither `api_token` nor `users` leaves the API open, which is only for a socket on loopback.
+
+    `api_token` is the operator's, who may do everything; each of the `users` has a token and jobs of their own.
 
     `loopback` turns on the list of allowed host names, so that a web page cannot reach the gateway through a name of
     its own. `open_paths` are path prefixes that need no token beside the probes. `link_secret` signs links to
@@ -22,6 +35,7 @@ class Access:
 
     worker_token: str
     api_token: str | None = None
+    users: tuple[User, ...] = ()
     loopback: bool = True
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
@@ -32,7 +46,11 @@ class Access:
     @property
     def needs_token(self) -> bool:
         """Say whether callers have to show a token."""
-        return bool(self.api_token)
+        return bool(self.api_token or self.users)
+
+    def user(self, name: str) -> User | None:
+        """Return the user of that name, None for an owner of jobs who is none."""
+        return next((user for user in self.users if user.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +69,14 @@ class Limits:
     prefer_wait_seconds: float = 120.0
     call_seconds: float = 900.0
     warm_up_seconds: float = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """How many jobs an owner may submit in a minute: of all tasks, and of single ones. A user's own rate goes first."""
+
+    jobs_per_minute: int | None = None
+    tasks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +124,7 @@ class GatewayPolicy:
 
     access: Access
     limits: Limits = Limits()
+    rates: Rates = Rates()
     retention: Retention = Retention()
     pace: Pace = Pace()
     lease_seconds: float = 60.0

@@ -14,6 +14,7 @@ from glowplug.gateway.jobs import Jobs
 from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.registry import Registry
 from glowplug.gateway.schemas import Submit
+from glowplug.gateway.subjects import Subject
 from glowplug.gateway.telling import again, follower_at
 from glowplug.job import Follower, Job, JobEvent
 from glowplug.store import Delivery, Store, Submission, WorkerRecord
@@ -108,7 +109,7 @@ class FrontDesk:
             self._jobs.check_size(msgspec.json.encode(asked.input))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(f"the input is not plain JSON: {error}") from error
-        return (await self._jobs.submit([asked], key=wish.key, owner=wish.owner))[0]
+        return (await self._jobs.submit([asked], Subject(wish.owner, sees_all=True), key=wish.key))[0]
 
     async def job(self, job_id: str) -> Job:
         """Return a job. Raises `NotFound`."""

@@ -24,7 +24,8 @@ from glowplug.store import Delivery, ModelInfo, TaskInfo, WorkerRecord
 class Submit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A job to queue. `webhook_events` are the types of event that the webhook is told, `*` for all of them.
 
-    None named, it is told that the job has started and how it ended.
+    None named, it is told that the job has started and how it ended. A job that has not been started at `expires_at`
+    fails as expired.
     """
 
     task: str
@@ -34,6 +35,7 @@ class Submit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     webhook_events: list[str] = []
     metadata: dict[str, Any] = {}
     run_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class SubmitBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +114,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     created_at: datetime
     run_at: datetime
+    expires_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     run_seconds: float | None
@@ -307,6 +310,7 @@ def job_view(
         priority=job.priority,
         created_at=job.created_at,
         run_at=job.run_at,
+        expires_at=job.expires_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
         run_seconds=last_run_seconds(job),

@@ -15,6 +15,7 @@ from glowplug.artifact import SCHEME, Artifact, ArtifactStore, Stat, checked_key
 from glowplug.errors import Conflict, Corrupt, DiskFull, Forbidden, InvalidInput, LeaseLost, NotFound
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.room import Room
+from glowplug.gateway.subjects import Subject, job_for
 from glowplug.job import Job, JobState
 from glowplug.model import guess_media_type
 from glowplug.store import Report, Store
@@ -43,15 +44,15 @@ class Shelf:
         self._limit_bytes = limit_bytes
         self._previews: OrderedDict[str, deque[str]] = OrderedDict()
 
-    async def find(self, key: str) -> Found:
-        """Return an artifact that callers may see. Raises `NotFound`, `InvalidInput`."""
+    async def find(self, key: str, subject: Subject) -> Found:
+        """Return an artifact that the subject may see. Raises `NotFound`, `InvalidInput`."""
         checked_key(key)
         # Their names hold a random part that only the one who made them knows.
         if key.startswith(OPEN_FOLDERS):
             return Found(await self._artifacts.stat(key), guess_media_type(key))
         if not key.startswith("jobs/"):
             raise _missing(key)
-        return await self._of_job(key)
+        return await self._of_job(key, subject)
 
     async def upload(self, name: str, chunks: AsyncIterator[bytes], media_type: str | None) -> Artifact:
         """Store a caller's file under a key of its own. Raises `TooLarge` while it streams, `DiskFull`."""
@@ -68,9 +69,9 @@ class Shelf:
 
         return await self._put(key, once(), media_type)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, subject: Subject) -> None:
         """Delete an upload. Raises `NotFound`, and `Conflict` for what belongs to a job."""
-        await self.find(key)
+        await self.find(key, subject)
         if not key.startswith(OPEN_FOLDERS):
             raise Conflict("a job's artifacts go with their job; only uploads can be deleted")
         await self._artifacts.delete(key)
@@ -111,9 +112,9 @@ class Shelf:
         if len(self._previews) > JOBS_REMEMBERED:
             self._previews.popitem(last=False)
 
-    async def _of_job(self, key: str) -> Found:
+    async def _of_job(self, key: str, subject: Subject) -> Found:
         try:
-            job = await self._store.job(key.split("/")[1])
+            job = await job_for(self._store, subject, key.split("/")[1])
         except NotFound as error:
             raise _missing(key) from error
         for artifact in job.artifacts:

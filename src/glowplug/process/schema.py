@@ -71,6 +71,8 @@ class TaskSchema:
             streams=self.spec.streams,
             errors=options.budget.errors,
             crashes=options.budget.crashes,
+            retry_base_seconds=options.budget.retry_base_seconds,
+            retry_cap_seconds=options.budget.retry_cap_seconds,
             timeout_seconds=options.timeout_seconds,
             on_new_version=options.on_new_version,
         )

@@ -13,7 +13,7 @@ from glowplug.store import Hold, JobFilter, JobPage, ModelInfo, WorkerRecord
 from glowplug.stores.moments import micros, moment
 from glowplug.stores.rows import event_of, job_of
 from glowplug.stores.rules import cursor_after, found, parse_cursor
-from glowplug.stores.tables import HAS_BATCH, IS_LEASED, STATE_IS, events, jobs, models, workers
+from glowplug.stores.tables import HAS_BATCH, HAS_KEY, IS_LEASED, STATE_IS, events, jobs, models, workers
 
 _JOB = select(jobs).where(jobs.c.id == bindparam("job_id"))
 _EVENTS = (
@@ -83,6 +83,9 @@ def _one_state(
             asked[f"where_{column.name}"] = value
     if where.batch_id is not None:
         terms.append(HAS_BATCH)
+    if where.keys is not None:
+        terms += [HAS_KEY, jobs.c.key.in_(bindparam("keys", expanding=True))]
+        asked["keys"] = where.keys
     if where.created_after is not None:
         terms.append(jobs.c.created_at > bindparam("from_at"))
         asked["from_at"] = micros(where.created_after)

@@ -43,6 +43,7 @@ class TestSubmitting:
             "priority": 3,
             "created_at": "2026-01-01T00:00:00Z",
             "run_at": "2026-01-01T00:00:00Z",
+            "expires_at": None,
             "started_at": None,
             "finished_at": None,
             "run_seconds": None,

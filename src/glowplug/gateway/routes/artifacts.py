@@ -17,6 +17,7 @@ from glowplug.gateway.downloads import download, stated_media_type
 from glowplug.gateway.schemas import ArtifactView, artifact_view
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.shelf import Found
+from glowplug.gateway.subjects import subject_of
 from glowplug.model import guess_media_type
 
 LINK_LIFE = timedelta(minutes=15)
@@ -45,19 +46,19 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/v1/artifacts/{key:path}", **described(None, {200: None, 206: None, 304: None}))
     async def get(key: str, request: Request) -> Response:
         """Download an artifact; ranges and `If-None-Match` are understood."""
-        found = await shelf.find(key)
+        found = await shelf.find(key, subject_of(request))
         link = await artifacts.presign(key, "GET", LINK_LIFE) if presigned else None
         return RedirectResponse(link) if link else download(artifacts, found, request.headers)
 
     @routes.head("/v1/artifacts/{key:path}", include_in_schema=False)
     async def head(key: str, request: Request) -> Response:
         """Return what GET would say, without the bytes."""
-        return download(artifacts, await shelf.find(key), request.headers, head=True)
+        return download(artifacts, await shelf.find(key, subject_of(request)), request.headers, head=True)
 
     @routes.delete("/v1/artifacts/{key:path}", status_code=204, **described(None, {204: None}))
-    async def delete(key: str) -> Response:
+    async def delete(key: str, request: Request) -> Response:
         """Delete an upload."""
-        await shelf.delete(key)
+        await shelf.delete(key, subject_of(request))
         return Response(status_code=204)
 
     return routes

@@ -11,6 +11,7 @@ from glowplug.gateway import bodies
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import BatchView, SubmitBatch, job_view
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.subjects import subject_of
 from glowplug.job import Job, new_job_id
 from glowplug.store import JobFilter
 
@@ -33,13 +34,14 @@ def router(gateway: Gateway) -> APIRouter:
         for number, wish in enumerate(wishes):
             jobs.check_size(msgspec.json.encode(wish.input), f"jobs.{number}: ")
         key, batch_id = request.headers.get("idempotency-key"), f"b{new_job_id(clock.now())}"
-        made = await jobs.submit(wishes, key=key, batch_id=batch_id)
+        made = await jobs.submit(wishes, subject_of(request), key=key, batch_id=batch_id)
         return bodies.answer(_view([submission.job for submission in made]), 202)
 
     @routes.get("/v1/batches/{batch_id}", **described(None, {200: BatchView}))
-    async def get(batch_id: str) -> Response:
+    async def get(batch_id: str, request: Request) -> Response:
         """Return a batch, its jobs oldest first."""
-        page = await gateway.parts.store.jobs(JobFilter(batch_id=batch_id), limit=limits.batch_jobs)
+        where = JobFilter(batch_id=batch_id, owner=subject_of(request).owner_asked(None))
+        page = await gateway.parts.store.jobs(where, limit=limits.batch_jobs)
         if not page.jobs:
             raise NotFound(f"no batch {batch_id[:80]!r}")
         return bodies.answer(_view(list(reversed(page.jobs))))

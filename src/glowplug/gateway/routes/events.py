@@ -13,6 +13,7 @@ from glowplug.errors import InvalidInput
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import event_view
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.subjects import job_for, subject_of
 from glowplug.job import Job
 
 LOG_PAGE = 500
@@ -32,7 +33,7 @@ def router(gateway: Gateway) -> APIRouter:
         204 when the job is done and nothing is left to send, which stops a browser from reconnecting. With
         `Accept: application/json` the answer is a page of what there is so far, and waits for nothing.
         """
-        job = await store.job(job_id)
+        job = await job_for(store, subject_of(request), job_id)
         after = _after(request)
         if request.headers.get("accept", "").startswith("application/json"):
             page = await store.events(job_id, after=after)
@@ -43,9 +44,9 @@ def router(gateway: Gateway) -> APIRouter:
         return EventSourceResponse(_stream(gateway, job, after), headers=STREAM_HEADERS)
 
     @routes.get("/v1/jobs/{job_id}/logs", **described(None, {200: None}))
-    async def logs(job_id: str) -> Response:
+    async def logs(job_id: str, request: Request) -> Response:
         """Return what the job has printed so far, as text."""
-        job = await store.job(job_id)
+        job = await job_for(store, subject_of(request), job_id)
         return StreamingResponse(_log_lines(gateway, job), media_type="text/plain; charset=utf-8")
 
     return routes

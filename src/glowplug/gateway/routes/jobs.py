@@ -14,10 +14,12 @@ from glowplug.gateway.departure import while_present
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import JobList, JobView, Submit, job_view
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.subjects import job_for, subject_of
 from glowplug.job import JobState
 from glowplug.store import JobFilter
 
 KEY_HEADER = "idempotency-key"
+LISTED_BY = ("state", "task", "batch", "owner", "cursor", "limit")
 ENVELOPE_BYTES = 64 * 1024
 LONGEST_NUMBER = 9
 _submit = msgspec.json.Decoder(Submit)
@@ -38,32 +40,34 @@ def router(gateway: Gateway) -> APIRouter:
         # The input is part of the body: only a body beyond its limit is worth measuring again.
         if len(body) > limits.input_bytes:
             jobs.check_size(msgspec.json.encode(wish.input))
-        job = (await jobs.submit([wish], key=request.headers.get(KEY_HEADER)))[0].job
+        job = (await jobs.submit([wish], subject_of(request), key=request.headers.get(KEY_HEADER)))[0].job
         if wait > 0 and not job.done:
             job = await while_present(request, gateway.feed.done(job.id, timeout_seconds=wait)) or job
         view = await jobs.view(job)
         return bodies.answer(view, 200 if job.done and wait else 202, {"Location": view.urls.get})
 
-    @routes.get("/v1/jobs", **described(None, {200: JobList}, query=("state", "task", "batch", "cursor", "limit")))
+    @routes.get("/v1/jobs", **described(None, {200: JobList}, query=LISTED_BY))
     async def listing(request: Request) -> Response:
-        """List jobs, newest first; `state` may be given several times or with commas."""
+        """List jobs, newest first; `state` may be given several times or with commas. Users see their own alone."""
         query = request.query_params
         page = await store.jobs(_filter(request), cursor=query.get("cursor"), limit=_limit(request, limits.page_jobs))
         return bodies.answer(JobList([job_view(job, jobs.links) for job in page.jobs], page.next_cursor))
 
     @routes.get("/v1/jobs/{job_id}", **described(None, {200: JobView}))
-    async def get(job_id: str) -> Response:
+    async def get(job_id: str, request: Request) -> Response:
         """Return a job."""
-        return bodies.answer(await jobs.view(await store.job(job_id)))
+        return bodies.answer(await jobs.view(await job_for(store, subject_of(request), job_id)))
 
     @routes.post("/v1/jobs/{job_id}/cancel", status_code=202, **described(None, {202: JobView}))
-    async def cancel(job_id: str) -> Response:
+    async def cancel(job_id: str, request: Request) -> Response:
         """Ask a job to stop: a queued one is canceled at once, a running one as soon as its worker hears of it."""
+        await job_for(store, subject_of(request), job_id)
         return bodies.answer(await jobs.view(await ledger.cancel(job_id)), 202)
 
     @routes.post("/v1/jobs/{job_id}/retry", status_code=202, **described(None, {202: JobView}))
-    async def retry(job_id: str) -> Response:
+    async def retry(job_id: str, request: Request) -> Response:
         """Queue a failed or canceled job again."""
+        await job_for(store, subject_of(request), job_id)
         return bodies.answer(await jobs.view(await ledger.retry(job_id)), 202)
 
     return routes
@@ -75,6 +79,7 @@ def _filter(request: Request) -> JobFilter:
     return JobFilter(
         states=tuple(_state(word) for word in words) or None,
         task=query.get("task"),
+        owner=subject_of(request).owner_asked(query.get("owner")),
         batch_id=query.get("batch"),
     )
 

@@ -15,6 +15,7 @@ from glowplug.gateway.direct import PassedOn, Reply
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import JobView, Submit
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.subjects import subject_of
 
 CLIENT_CLOSED_REQUEST = 499
 _object = msgspec.json.Decoder(dict[str, object])
@@ -46,6 +47,10 @@ def router(gateway: Gateway) -> APIRouter:
         body = await bodies.read(request, limits.call_bytes)
         if "respond-async" in bodies.preferences(request):
             return await _queued(gateway, task, body, request)
+        subject = subject_of(request)
+        if not subject.sees_all:
+            # Else the worker, who sees everything, would open another's files for this one.
+            await gateway.jobs.check_references(bodies.decode(_object, body), subject)
         reply = await while_present(request, gateway.direct.run(task, body))
         return _response(reply) if reply is not None else Response(status_code=CLIENT_CLOSED_REQUEST)
 
@@ -55,7 +60,7 @@ def router(gateway: Gateway) -> APIRouter:
 async def _queued(gateway: Gateway, task: str, body: bytes, request: Request) -> Response:
     wish = Submit(task=task, input=bodies.decode(_object, body))
     gateway.jobs.check_size(body)
-    job = (await gateway.jobs.submit([wish], key=request.headers.get("idempotency-key")))[0].job
+    job = (await gateway.jobs.submit([wish], subject_of(request), key=request.headers.get("idempotency-key")))[0].job
     view = await gateway.jobs.view(job)
     return bodies.answer(view, 202, {"Location": view.urls.get, "Preference-Applied": "respond-async"})
 
