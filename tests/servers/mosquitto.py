@@ -79,7 +79,7 @@ class MosquittoServer:
 
     def start(self) -> None:
         """Start the broker on its data, and wait until it serves."""
-        command = [self._program, "-c", self._folder / "mosquitto.conf"]
+        command = [str(self._program), "-c", str(self._folder / "mosquitto.conf")]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_die_too)
         process = self._process

@@ -24,7 +24,7 @@ class MqttReader:
 
     def of(self, topic: str) -> list[bytes]:
         """Return the bodies that came on a topic."""
-        return [bytes(one.payload) for one in self.messages if one.topic.value == topic]  # type: ignore[arg-type]
+        return [bytes(one.payload) for one in self.messages if one.topic.value == topic]
 
     def events(self, topic: str) -> list[dict[str, Any]]:
         """Return the bodies that came on a topic, which are JSON."""
@@ -38,7 +38,7 @@ class MqttReader:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            seen = [(one.topic.value, bytes(one.payload)[:200]) for one in self.messages]  # type: ignore[arg-type]
+            seen = [(one.topic.value, bytes(one.payload)[:200]) for one in self.messages]
             raise AssertionError(f"only these came: {seen}") from None
 
     async def read(self, client: aiomqtt.Client) -> None:
