@@ -69,4 +69,4 @@ def test_a_store_with_a_part_missing_cannot_be_made() -> None:
 def test_every_promise_of_the_contract_is_written_down() -> None:
     promises = {name: getattr(Store, name) for name in Store.__abstractmethods__}
     assert all((promise.__doc__ or "").strip().endswith(".") for promise in promises.values())
-    assert len(fields(WorkerRecord)) == 11
+    assert len(fields(WorkerRecord)) == 14
