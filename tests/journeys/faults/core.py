@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 
@@ -90,6 +91,29 @@ class CoreFaults:
         site.ground.broker.repeat([(job, "epochs.quick") for job in jobs], 3)
         oracle.judge(attempts=dict.fromkeys(jobs, ("completed",)))
 
+    @sizes(60, 600)
+    def test_t08_every_fifth_hint_is_lost(self, site: Site, oracle: Oracle, size: int) -> None:
+        stop = threading.Event()
+        lost: list[int] = []
+
+        def steal() -> None:
+            while not stop.is_set():
+                lost.append(site.ground.broker.steal(5))
+                time.sleep(0.01)
+
+        thief = threading.Thread(target=steal)
+        thief.start()
+        try:
+            jobs = [oracle.submit("quick", number=number, result=number) for number in range(size)]
+            until(
+                lambda: sum(lost) > 0 or site.ground.broker.server is None or all_done(site, jobs), "some hint is lost"
+            )
+        finally:
+            stop.set()
+            thief.join()
+        oracle.judge(attempts=dict.fromkeys(jobs, ("completed",)), limit=180)
+        print(f"{sum(lost)} hints lost")
+
     @sizes(1, 10)
     def test_t09_the_gateway_dies_between_the_commit_of_a_job_and_its_hint(
         self, site: Site, oracle: Oracle, size: int
@@ -108,6 +132,11 @@ class CoreFaults:
 def train(oracle: Oracle, name: str, epochs: int = EPOCHS) -> str:
     """Queue a training job whose result tells of every epoch."""
     return oracle.submit("train", epochs=epochs, name=name, result=expected(name, epochs))
+
+
+def all_done(site: Site, jobs: list[str]) -> bool:
+    """Say whether every job has ended."""
+    return all(site.plug.job(job)["done"] for job in jobs)
 
 
 def break_broker(site: Site) -> None:

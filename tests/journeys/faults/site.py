@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,22 +28,26 @@ class Site:
 
     plug: System
     ground: Ground
+    first: str = FIRST
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _gateway: subprocess.Popen[bytes] | None = None
+    _log_before: int = 0
 
     def heal(self) -> None:
         """Bring everything to how a test expects it: servers up, a gateway, one worker whose model is ready."""
         self.ground.mend()
-        for name in [name for name in self.workers if name != FIRST]:
+        for name in [name for name in self.workers if name != self.first]:
             self.end_worker(name)
         if self._gateway is None or self._gateway.poll() is not None:
             self.start_gateway()
-        if FIRST not in self.workers or self.workers[FIRST].poll() is not None:
-            self.start_worker(FIRST)
+        if self.first not in self.workers or self.workers[self.first].poll() is not None:
+            self.start_worker(self.first)
+        self.wait_worker_ready(self.first)
         self.plug.wait_ready("epochs")
 
     def start_gateway(self, **environment: str) -> None:
         """Start the gateway, and wait until it is ready."""
+        self._log_before = len(self._whole_log())
         self._gateway = self.plug.start("gateway", "--port", str(self.plug.port), environment=environment)
         self.wait_gateway()
 
@@ -55,6 +59,14 @@ class Site:
             return self.plug.answers("/readyz")
 
         until(ready, "the gateway is ready", log=self.plug.log)
+
+    def has_led(self, duty: str, gateway: str) -> bool:
+        """Say whether the gateway of that name is the one that runs here now."""
+        return f"event=duty.led duty={duty} gateway={gateway}" in self._whole_log()[self._log_before :]
+
+    def _whole_log(self) -> str:
+        log = self.plug.folder / "log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def kill_gateway(self) -> None:
         """End the gateway without a word."""
@@ -115,22 +127,30 @@ class Site:
 
     def submit(self, task: str, /, *, limit: float = 30.0, key: str | None = None, **values: Any) -> str:
         """Queue a job as a careful caller does: under a key, and again until there is an answer."""
+        accepted = self._post("/v1/jobs", {"task": f"epochs.{task}", "input": values}, key=key, limit=limit)
+        return str(accepted["id"])
+
+    def submit_together(self, task: str, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Queue up to a thousand jobs at once."""
+        jobs = [{"task": f"epochs.{task}", "input": values} for values in inputs]
+        return [str(job["id"]) for job in self._post("/v1/batches", {"jobs": jobs})["jobs"]]
+
+    def _post(self, path: str, body: Any, *, key: str | None = None, limit: float = 30.0) -> Any:
         headers = {"Idempotency-Key": key or os.urandom(8).hex()}
-        body = {"task": f"epochs.{task}", "input": values}
-        taken: list[str] = []
+        taken: list[Any] = []
 
         def accepted() -> bool:
             try:
-                answer = self.plug.http.post("/v1/jobs", json=body, headers=headers, timeout=10)
+                answer = self.plug.http.post(path, json=body, headers=headers, timeout=10)
             except httpx.TransportError:
                 return False
             if answer.status_code == 202:
-                taken.append(str(answer.json()["id"]))
+                taken.append(answer.json())
             else:
                 assert answer.status_code in (502, 503, 504, 507), answer.text
             return bool(taken)
 
-        until(accepted, f"{task} is accepted", limit=limit, log=self.plug.log)
+        until(accepted, f"{path} takes it", limit=limit, log=self.plug.log)
         return taken[0]
 
     def wait_works(self, job: str, attempt: int = 1) -> None:
@@ -147,11 +167,13 @@ class Site:
 
 
 @contextmanager
-def site_on(ground: Ground, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Site]:
-    """Yield a site, and end all of it."""
+def site_on(
+    ground: Ground, folder: Path, environment: Mapping[str, str] | None = None, *, worker: str = FIRST
+) -> Iterator[Site]:
+    """Yield a site whose own worker has that name, and end all of it."""
     plug = System(folder, free_port(), {**PACE, **ground.environment, **(environment or {})})
     try:
-        yield Site(plug, ground)
+        yield Site(plug, ground, worker)
     finally:
         plug.stop()
         ground.mend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.journeys.faults.carried import CarriedFaults
 from tests.journeys.faults.full import FullFaults
 from tests.journeys.faults.grounds import Ground
 from tests.journeys.faults.pairs import RowsBroker, on_postgres, on_rabbitmq, on_sqlite, pair
@@ -19,7 +20,7 @@ class TestSqliteAndRows(FullFaults):
         return pair(on_sqlite(tmp_path_factory.mktemp("store")), RowsBroker())
 
 
-class TestPostgresAndRabbit(FullFaults):
+class TestPostgresAndRabbit(CarriedFaults, FullFaults):
     @pytest.fixture(scope="class")
     @classmethod
     def ground(cls, postgres: PostgresServer, rabbitmq: RabbitServer) -> Ground:
