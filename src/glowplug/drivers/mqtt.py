@@ -154,10 +154,6 @@ class MqttConnection(Startable):
         self._keeper = asyncio.create_task(self._keep(trust), name="mqtt")
 
     async def _stop(self) -> None:
-        if self._client is not None:
-            with suppress(aiomqtt.MqttError, TimeoutError):
-                async with asyncio.timeout(LEAVE_SECONDS):
-                    await self._client.send(self._presence, OFFLINE, True)
         await cancel(self._keeper)
         self._keeper = None
         self._tried.set()
@@ -181,21 +177,27 @@ class MqttConnection(Startable):
         except aiomqtt.MqttError as error:
             return explain(error, self._address)
         finally:
-            self._client = None
-            for sending in list(self._sending):
-                sending.cancel()
             await _leave(client)
         return f"the connection to {self._address.shown} was lost"
 
     async def _be_present(self, client: _Client) -> None:
-        await client.send(self._presence, ONLINE, True)
-        await client.subscribe(self._presence, options=SubscribeOptions(qos=1, noLocal=True, retainHandling=2))
-        self._client = client
-        self._tell(None)
-        async for message in client.messages:
-            # Another gateway at the same topic has gone; this one is still there.
-            if message.payload == OFFLINE:
-                await client.send(self._presence, ONLINE, True)
+        try:
+            await client.send(self._presence, ONLINE, True)
+            await client.subscribe(self._presence, options=SubscribeOptions(qos=1, noLocal=True, retainHandling=2))
+            self._client = client
+            self._tell(None)
+            async for message in client.messages:
+                # Another gateway at the same topic has gone; this one is still there.
+                if message.payload == OFFLINE:
+                    await client.send(self._presence, ONLINE, True)
+        finally:
+            self._client = None
+            for sending in list(self._sending):
+                sending.cancel()
+            # Who takes leave in order must say so: the broker does it only for those who do not.
+            with suppress(aiomqtt.MqttError, TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await client.send(self._presence, OFFLINE, True)
 
     def _tell(self, why: str | None) -> None:
         self._tried.set()
