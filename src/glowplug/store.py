@@ -76,13 +76,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs to list; None means any. `keys` are idempotency keys of `owner`."""
+    """Which jobs to list; None means any. `key` is an idempotency key, asked for with its `owner`."""
 
     states: tuple[JobState, ...] | None = None
     task: str | None = None
     owner: str | None = None
     batch_id: str | None = None
-    keys: tuple[str, ...] | None = None
+    key: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from glowplug.cli.output import Json, say, say_json, say_table
+from glowplug.cli.run import read_input
 from glowplug.cli.session import open_client
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from glowplug.client import DeliveryView, JobView
 
 app = typer.Typer(help="Look at jobs, cancel and retry them.", no_args_is_help=True, rich_markup_mode=None)
@@ -25,11 +26,12 @@ def list_jobs(
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="TASK", help="Only jobs of this task.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="How many at most, up to 200.")] = 20,
+    owner: Annotated[str | None, typer.Option(metavar="NAME", help="Only this user's; for operators.")] = None,
     json: Json = False,
 ) -> None:
     """List jobs, newest first."""
     with open_client() as client:
-        page = client.jobs(state=state, task=task, limit=limit)
+        page = client.jobs(state=state, task=task, owner=owner, limit=limit)
     if json:
         say_json(page)
         return
@@ -51,7 +53,9 @@ def show(job: JobId, json: Json = False) -> None:
         "task": view.task,
         "state": view.state,
         "progress": _progress(view),
+        "owner": view.owner,
         "created": _time(view.created_at),
+        "expires": _time(view.expires_at) if view.state == "queued" else "",
         "started": _time(view.started_at),
         "finished": _time(view.finished_at),
         "error": view.error and f"{view.error.get('code')}: {view.error.get('message')}",
@@ -60,7 +64,7 @@ def show(job: JobId, json: Json = False) -> None:
         if value:
             say(f"{name:9} {value}")
     for attempt in view.attempts:
-        say(f"attempt {attempt.get('number')} on {attempt.get('worker')}: {attempt.get('outcome') or 'running'}")
+        say(f"attempt {attempt.get('number')} on {attempt.get('worker')}: {_ended(attempt)}")
     for artifact in view.artifacts:
         say(f"file      {artifact.uri} ({artifact.size_bytes} bytes)")
     for delivery in deliveries:
@@ -97,11 +101,74 @@ def retry(job: JobId, json: Json = False) -> None:
     _say_state(view, json, view.state)
 
 
+@app.command()
+def submit(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task, such as digits.generate.")],
+    parameters: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Parameters; KEY=@FILE uploads a file.")
+    ] = None,
+    priority: Annotated[int, typer.Option(metavar="N", help="Higher goes first.")] = 0,
+    expires_in: Annotated[
+        float | None, typer.Option(min=0.001, metavar="SECONDS", help="Fail if nobody has started it by then.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Queue a job, print its id and do not wait for it."""
+    from glowplug.client import JobTimes
+
+    ends = None if expires_in is None else datetime.now(UTC) + timedelta(seconds=expires_in)
+    with open_client() as client:
+        given = read_input(client, task, parameters or [])
+        view = client.submit(task, given, priority=priority, run_at=JobTimes(expires_at=ends))
+    say_json(view) if json else say(view.id)
+
+
+@app.command()
+def redrive(
+    task: Annotated[str | None, typer.Option(metavar="TASK", help="Only jobs of this task.")] = None,
+    error_code: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Only those that failed with this code.")
+    ] = None,
+    failed_after: Annotated[datetime | None, typer.Option(metavar="TIME", help="Only those that failed later.")] = None,
+    failed_before: Annotated[datetime | None, typer.Option(metavar="TIME", help="Only those before it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many at most, up to 1000.")] = 100,
+    json: Json = False,
+) -> None:
+    """Queue failed jobs again, the newest first; `jobs ls --state failed` lists them."""
+    with open_client() as client:
+        made = client.redrive(
+            task=task,
+            error_code=error_code,
+            failed_after=_zoned(failed_after),
+            failed_before=_zoned(failed_before),
+            limit=limit,
+        )
+    if json:
+        say_json(made)
+        return
+    count = len(made.redriven)
+    more = "; more of them match, so ask again" if made.more else ""
+    say(f"{count} {'job is' if count == 1 else 'jobs are'} queued again{more}")
+
+
+def _zoned(moment: datetime | None) -> datetime | None:
+    """Return a time that was typed here as one of this machine's zone."""
+    return moment.astimezone() if moment is not None else None
+
+
 def _say_state(view: JobView, json: bool, words: str) -> None:
     if json:
         say_json(view)
     else:
         say(f"job {view.id} is {words}")
+
+
+def _ended(attempt: Mapping[str, Any]) -> str:
+    error = attempt.get("error")
+    seconds = attempt.get("seconds")
+    after = f" after {seconds:.1f} s" if seconds is not None else ""
+    why = f" ({error.get('code')}: {error.get('message')})" if error else ""
+    return f"{attempt.get('outcome') or 'running'}{after}{why}"
 
 
 def _progress(job: JobView) -> str:

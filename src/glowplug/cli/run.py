@@ -33,7 +33,7 @@ def run(
     """
     words = [*(parameters or []), *(_as_upload(word) for word in file or [])]
     with open_client() as client:
-        job = client.submit(task, _input(client, task, words))
+        job = client.submit(task, read_input(client, task, words))
         if detach:
             say_json(job) if json else say(job.id)
             return
@@ -78,7 +78,8 @@ def _as_upload(word: str) -> str:
     return f"{key}{equals}@{path.removeprefix('@')}"
 
 
-def _input(client: Client, task: str, words: list[str]) -> dict[str, Any]:
+def read_input(client: Client, task: str, words: list[str]) -> dict[str, Any]:
+    """Return the input that words of the command line stand for."""
     from glowplug.client.arguments import parse_arguments
     from glowplug.errors import NotFound
 

@@ -28,11 +28,13 @@ from glowplug.client.views import (
     DeliveryView,
     EventView,
     JobPage,
+    JobTimes,
     JobView,
     JobWebhook,
     ModelPage,
     ModelView,
     ReadyView,
+    RedrivenView,
     Result,
     RetriedView,
     TaskPage,
@@ -143,13 +145,14 @@ class AsyncClient:
         *,
         key: str | None = None,
         priority: int = 0,
-        run_at: datetime | None = None,
+        run_at: datetime | JobTimes | None = None,
         webhook: str | JobWebhook | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> JobView:
         """Queue a job. `key` makes a repeat return the same job; a fresh one is made if none is given."""
-        at = run_at.isoformat() if run_at is not None else None
-        options = {"priority": priority or None, "run_at": at, "metadata": metadata, **_told(webhook)}
+        when = run_at if isinstance(run_at, JobTimes) else JobTimes(run_at)
+        times = {"run_at": _text(when.run_at), "expires_at": _text(when.expires_at)}
+        options = {"priority": priority or None, "metadata": metadata, **times, **_told(webhook)}
         return await self._submit(task, given or {}, key=key, options=options)
 
     async def submit_batch(self, jobs: Sequence[Mapping[str, Any]], *, key: str | None = None) -> BatchView:
@@ -172,11 +175,13 @@ class AsyncClient:
         state: str | None = None,
         task: str | None = None,
         batch: str | None = None,
+        owner: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> JobPage:
-        """List jobs, newest first."""
-        params = {"state": state, "task": task, "batch": batch, "limit": limit, "cursor": cursor}
+        """List jobs, newest first; `owner` is for operators, others see their own anyway."""
+        where = {"state": state, "task": task, "batch": batch, "owner": owner}
+        params = {**where, "limit": limit, "cursor": cursor}
         return await self._exchange.read(Ask("GET", "/v1/jobs", params=params), JobPage)
 
     async def wait(
@@ -229,6 +234,21 @@ class AsyncClient:
     async def retry(self, job: JobRef) -> JobView:
         """Queue a failed or canceled job again. Raises `Conflict` for any other."""
         return await self._exchange.read(Ask("POST", f"{_path(job)}/retry", repeatable=False), JobView)
+
+    async def redrive(
+        self,
+        *,
+        task: str | None = None,
+        error_code: str | None = None,
+        failed_after: datetime | None = None,
+        failed_before: datetime | None = None,
+        limit: int = 100,
+    ) -> RedrivenView:
+        """Queue failed jobs again, the newest `limit` that match."""
+        times = {"failed_after": _text(failed_after), "failed_before": _text(failed_before)}
+        said = {"task": task, "error_code": error_code, **times, "limit": limit}
+        body = {name: value for name, value in said.items() if value is not None}
+        return await self._exchange.read(Ask("POST", "/v1/jobs/redrive", json=body, repeatable=False), RedrivenView)
 
     async def deliveries(self, job: JobRef) -> tuple[DeliveryView, ...]:
         """Say how far webhooks and other doors were told of a job."""
@@ -402,6 +422,10 @@ def _id(job: JobRef) -> str:
 
 def _path(job: JobRef) -> str:
     return f"/v1/jobs/{quote(_id(job), safe='')}"
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None
 
 
 def _told(webhook: str | JobWebhook | None) -> dict[str, Any]:

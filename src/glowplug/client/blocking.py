@@ -78,6 +78,7 @@ class Client:
     logs = _blocking(AsyncClient.logs)
     cancel = _blocking(AsyncClient.cancel)
     retry = _blocking(AsyncClient.retry)
+    redrive = _blocking(AsyncClient.redrive)
     deliveries = _blocking(AsyncClient.deliveries)
     tell_again = _blocking(AsyncClient.tell_again)
     models = _blocking(AsyncClient.models)

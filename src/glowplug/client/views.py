@@ -68,6 +68,7 @@ class JobView(Struct, frozen=True):
     owner: str = "local"
     priority: int = 0
     run_at: datetime | None = None
+    expires_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     run_seconds: float | None = None
@@ -98,6 +99,13 @@ class JobPage(Struct, frozen=True):
     next_cursor: str | None = None
 
 
+class RedrivenView(Struct, frozen=True):
+    """The failed jobs that were queued again, and whether more of them match."""
+
+    redriven: tuple[str, ...] = ()
+    more: bool = False
+
+
 class BatchView(Struct, frozen=True):
     """Jobs that were submitted together."""
 
@@ -112,6 +120,13 @@ class EventView(Struct, frozen=True):
     type: str
     at: datetime
     data: dict[str, Any] = field(default_factory=dict)
+
+
+class JobTimes(Struct, frozen=True):
+    """When a job may start: not before `run_at`, and at `expires_at` it fails if nobody has started it."""
+
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class JobWebhook(Struct, frozen=True):

@@ -20,6 +20,7 @@ from glowplug.gateway.routes import (
     metrics,
     models,
     notices,
+    redrive,
     run,
     uploads,
 )
@@ -28,6 +29,7 @@ from glowplug.gateway.signing import LinkSigner
 
 _ROUTERS = (
     jobs.router,
+    redrive.router,
     batches.router,
     events.router,
     deliveries.router,

@@ -108,9 +108,10 @@ class Quotas:
         return RateLimited(f"{quota.words}; there is room again in {seconds} s", retry_after=seconds, limit=quota.limit)
 
     async def _new(self, requests: Sequence[JobRequest]) -> list[JobRequest]:
-        keys = tuple(request.key for request in requests if request.key is not None)
-        if not keys:
-            return list(requests)
-        page = await self._store.jobs(JobFilter(owner=requests[0].owner, keys=keys), limit=len(keys))
-        known = {job.key for job in page.jobs}
-        return [request for request in requests if request.key not in known]
+        return [request for request in requests if not await self._is_known(request)]
+
+    async def _is_known(self, request: JobRequest) -> bool:
+        if request.key is None:
+            return False
+        where = JobFilter(owner=request.owner, key=request.key)
+        return bool((await self._store.jobs(where, limit=1)).jobs)

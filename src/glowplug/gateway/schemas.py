@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Meta
 
 from glowplug.artifact import SCHEME, Artifact
 from glowplug.gateway.ledger import last_run_seconds
@@ -42,6 +43,27 @@ class SubmitBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Jobs to queue together: all or none."""
 
     jobs: list[Submit]
+
+
+class RedriveJobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which failed jobs to queue again; what is not named is not looked at. `owner` is for operators.
+
+    `error_code` is the code of the job's error; the newest `limit` are taken.
+    """
+
+    task: str | None = None
+    error_code: str | None = None
+    owner: str | None = None
+    failed_after: Annotated[datetime, Meta(tz=True)] | None = None
+    failed_before: Annotated[datetime, Meta(tz=True)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class RedrivenView(msgspec.Struct, frozen=True):
+    """The jobs that were queued again, in the order in which they stand in line, and whether more of them match."""
+
+    redriven: list[str]
+    more: bool
 
 
 class ErrorView(msgspec.Struct, frozen=True):

@@ -379,7 +379,7 @@ def _matches(job: Job, where: JobFilter) -> bool:
         and where.task in (None, job.task)
         and where.owner in (None, job.owner)
         and where.batch_id in (None, job.batch_id)
-        and (where.keys is None or job.key in where.keys)
+        and where.key in (None, job.key)
         and (where.created_after is None or job.created_at > where.created_after)
         and (where.created_before is None or job.created_at < where.created_before)
     )

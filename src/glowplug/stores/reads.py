@@ -77,15 +77,15 @@ def _one_state(
         (jobs.c.task, where.task),
         (jobs.c.owner, where.owner),
         (jobs.c.batch_id, where.batch_id),
+        (jobs.c.key, where.key),
     ):
         if value is not None:
             terms.append(column == bindparam(f"where_{column.name}"))
             asked[f"where_{column.name}"] = value
     if where.batch_id is not None:
         terms.append(HAS_BATCH)
-    if where.keys is not None:
-        terms += [HAS_KEY, jobs.c.key.in_(bindparam("keys", expanding=True))]
-        asked["keys"] = where.keys
+    if where.key is not None:
+        terms.append(HAS_KEY)
     if where.created_after is not None:
         terms.append(jobs.c.created_at > bindparam("from_at"))
         asked["from_at"] = micros(where.created_after)

@@ -232,6 +232,17 @@ class StoreSuite(LeaseSuite, LineSuite, TellingSuite):
         assert await found(JobFilter(task="m.b", owner="bob", batch_id="b1")) == {c.id}
         assert await found(JobFilter(task="m.c")) == set()
 
+    async def test_a_job_is_found_by_its_owners_key(self, store: Store) -> None:
+        ann, bob = await queue(store, owner="ann", key="k"), await queue(store, owner="bob", key="k")
+        await queue(store, owner="ann")
+
+        async def found(owner: str, key: str) -> list[str]:
+            return [job.id for job in (await store.jobs(JobFilter(owner=owner, key=key))).jobs]
+
+        assert await found("ann", "k") == [ann.id]
+        assert await found("bob", "k") == [bob.id]
+        assert await found("ann", "other") == []
+
     async def test_a_list_is_narrowed_by_states(self, store: Store, clock: ManualClock) -> None:
         completed, canceled, queued = await self.several(store, clock, 3)
         await complete(store, await claim(store))

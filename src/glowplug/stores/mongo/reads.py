@@ -99,10 +99,8 @@ def _terms(where: JobFilter, cursor: str | None) -> Document:
     terms: Document = {"created_at": created}
     if where.states is not None:
         terms["state"] = {"$in": [state.value for state in where.states]}
-    named = {"task": where.task, "owner": where.owner, "batch_id": where.batch_id}
+    named = {"task": where.task, "owner": where.owner, "batch_id": where.batch_id, "key": where.key}
     terms |= {name: value for name, value in named.items() if value is not None}
-    if where.keys is not None:
-        terms["key"] = {"$in": list(where.keys)}
     if cursor is not None:
         at, job_id = parse_cursor(cursor)
         created["$lte"] = micros(at)
