@@ -144,6 +144,8 @@ def gateway_policy(settings: Settings, worker_token: str, link_secret: str = "")
             max_age_seconds=gateway.service_max_age_seconds,
             probe_seconds=gateway.service_probe_seconds,
             redispatch_seconds=gateway.redispatch_seconds,
+            # Who wants lost workers noticed soon wants the same of a gateway whose duty it is to notice them.
+            term_seconds=min(Pace().term_seconds, gateway.lease_seconds),
         ),
         lease_seconds=gateway.lease_seconds,
         data_folder=settings.data,

@@ -48,6 +48,8 @@ def test_elsewhere_the_token_is_the_one_that_is_set() -> None:
         ("AI_SERVICE_MAX_AGE", "5000", lambda it: it.pace.max_age_seconds, 5),
         ("AI_SERVICE_HEALTH_CHECK_INTERVAL", "2000", lambda it: it.pace.probe_seconds, 2),
         ("GLOWPLUG_LEASE_SECONDS", "9", lambda it: it.lease_seconds, 9),
+        ("GLOWPLUG_LEASE_SECONDS", "9", lambda it: it.pace.term_seconds, 9),
+        ("GLOWPLUG_LEASE_SECONDS", "90", lambda it: it.pace.term_seconds, 10),
         ("GLOWPLUG_URL", "https://gate.example", lambda it: it.public_url, "https://gate.example"),
         ("GLOWPLUG_DATA", "/somewhere", lambda it: it.data_folder, Path("/somewhere")),
     ],
