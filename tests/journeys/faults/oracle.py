@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.journeys.faults.site import Site
-from tests.journeys.system import assert_told_once
+from tests.journeys.system import assert_told_once, until
 
 UNCOUNTED = {"interrupted", "displaced"}
 
@@ -46,8 +46,7 @@ class Oracle:
         states: Counter[str] = Counter()
         tries = 0
         for job_id, result in self.expected.items():
-            job = self.site.plug.wait_done(job_id, limit=limit)
-            self.ended[job_id] = job
+            job = self._wait_done(job_id, limit)
             states[job["state"]] += 1
             tries += len(job["attempts"])
             if job["state"] == "completed" and result is not ...:
@@ -55,16 +54,24 @@ class Oracle:
             assert_told_once(self.site.plug.events(job_id))
             self._check_artifacts(job)
         for job_id, outcomes in (attempts or {}).items():
-            found = [attempt["outcome"] for attempt in self.site.plug.job(job_id)["attempts"]]
+            found = [attempt["outcome"] for attempt in self.ended[job_id]["attempts"]]
             if not UNCOUNTED & set(outcomes):
                 found = [outcome for outcome in found if outcome not in UNCOUNTED]
-            assert found == list(outcomes), (found, self.site.plug.job(job_id)["error"])
+            assert found == list(outcomes), (found, self.ended[job_id]["error"])
         assert states.total() == len(self.expected) == states["completed"] + states["failed"] + states["canceled"]
         print(
             f"\n{self.site.ground.name}: {len(self.expected)} accepted = {states['completed']} completed + "
             f"{states['failed']} failed + {states['canceled']} canceled, {tries} attempts"
         )
         return states
+
+    def _wait_done(self, job_id: str, limit: float) -> dict[str, Any]:
+        def done() -> bool:
+            self.ended[job_id] = self.site.plug.job(job_id)
+            return bool(self.ended[job_id]["done"])
+
+        until(done, f"job {job_id} ends", limit=limit, log=self.site.plug.log)
+        return self.ended[job_id]
 
     def _check_artifacts(self, job: dict[str, Any]) -> None:
         """Every attempt has had its own token, from 1; only files of the one that completed may be read."""
