@@ -13,7 +13,8 @@ from urllib.parse import quote
 from glowplug.clock import Clock
 from glowplug.door import DAY_SECONDS, Door, Reception, Told
 from glowplug.doors.job_events import HOME, encoded
-from glowplug.drivers.mqtt import MqttAddress, MqttConnection
+from glowplug.drivers.mqtt import MqttConnection
+from glowplug.drivers.mqtt_address import MqttAddress
 from glowplug.errors import SettingsError, Unreachable
 from glowplug.events import emit
 from glowplug.job import NOTE_TYPES, TERMINAL_TYPES, Follower, Job, JobEvent, JobRequest

@@ -11,7 +11,8 @@ from tests.servers.mosquitto import PASSWORD, READER, USER, MosquittoServer, mos
 from tests.servers.mqtt_reader import reading
 
 from glowplug.clock import SystemClock
-from glowplug.drivers.mqtt import MqttAddress, MqttConnection
+from glowplug.drivers.mqtt import MqttConnection
+from glowplug.drivers.mqtt_address import MqttAddress
 from glowplug.errors import SettingsError, Unreachable
 
 __all__ = ["mosquitto"]
