@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import aio_pika
+import aiormq
 from aio_pika.abc import AbstractChannel, AbstractExchange
 
 from glowplug.clock import Clock
@@ -78,19 +79,35 @@ class EventExchange(Door):
     async def _open(self) -> AbstractExchange:
         async with self._opening:
             if self._exchange is None or self._channel is None or self._channel.is_closed:
+                await self._ensure()
                 self._channel = await self._connection.channel(confirms=True)
-                self._exchange = await self._declared(self._channel)
+                self._exchange = await self._channel.get_exchange(self._exchange_name, ensure=False)
             return self._exchange
 
-    async def _declared(self, channel: AbstractChannel) -> AbstractExchange:
+    async def _ensure(self) -> None:
+        # A refusal closes the channel, so the question has one of its own.
+        channel = await self._connection.channel(confirms=False)
         what = f"the exchange {self._exchange_name!r}"
         try:
-            return await asked(channel.declare_exchange(self._exchange_name, "topic", durable=True), what)
+            await asked(channel.declare_exchange(self._exchange_name, "topic", durable=True), what)
         except Unreachable as error:
+            if not isinstance(error.__cause__, aiormq.exceptions.ChannelAccessRefused):
+                advice = "it must be a durable topic exchange; delete it, or set events.exchange to another name"
+                raise Unreachable(f"{error.message}: {advice}") from error
+            await self._look(what)
+        finally:
             await close(channel)
-            self._channel = None
-            advice = "delete it, allow us to declare it, or set events.exchange to another name"
-            raise Unreachable(f"{error.message}: it must be a durable topic exchange; {advice}") from error
+
+    async def _look(self, what: str) -> None:
+        """Make sure that somebody else has made the exchange, where we may not."""
+        channel = await self._connection.channel(confirms=False)
+        try:
+            await asked(channel.get_exchange(self._exchange_name), what)
+        except Unreachable as error:
+            advice = "it is not there, and we may not make it: make it, or rabbitmqctl set_permissions … '.*' '.*' '.*'"
+            raise Unreachable(f"{what}: {advice}") from error
+        finally:
+            await close(channel)
 
     async def _start(self) -> None:
         self._leaving = False

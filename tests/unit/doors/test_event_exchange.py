@@ -156,3 +156,22 @@ async def test_a_broker_that_is_away_is_told_once_with_the_fix_and_http_goes_on(
     (lost,) = told.of("door.lost")
     assert (lost["door"], "start it" in lost["error"]) == ("events", True)
     assert "secret" not in str(told.events)
+
+
+async def test_who_may_not_make_the_exchange_uses_the_one_that_is_there(
+    tmp_path: Path, rabbitmq: RabbitServer, vhost: str, told: Told
+) -> None:
+    rabbitmq.make_user("teller", "known")
+    rights = f'<<"teller">>, <<"{vhost}">>, <<"">>, <<".*">>, <<".*">>, <<"tests">>'
+    rabbitmq.ask(f"rabbit_auth_backend_internal:set_permissions({rights}).")
+    async with opened(tmp_path, rabbitmq.url(vhost, user="teller", password="known")) as home:
+        worker = home.worker()
+        await worker.register()
+        await home.run_one(worker)
+        async with asyncio.timeout(20):
+            while not told.of("delivery.failed"):
+                await asyncio.sleep(0.01)
+        assert "set_permissions" in told.of("delivery.failed")[0]["error"]
+        async with bound(rabbitmq.url(vhost), "job.#") as mine:
+            events = [checked_event(one.body) for one in await mine.until("completed")]
+        assert [one["seq"] for one in events] == [1, 2, 3]
