@@ -106,6 +106,13 @@ def test_an_event_and_its_webhook_are_as_the_document_says(kind: str) -> None:
     check(name, webhook_event(job(), event(kind), lambda key: key))
 
 
+def test_no_metric_of_a_tasks_own_can_pass_for_what_the_event_is_about() -> None:
+    said = {"seq": 99.0, "owner": 1.0, "job_id": 2.0, "loss": 0.5}
+    body = cloud_event(job(), JobEvent("019a", 2, "metrics", NOW, said), "/glowplug")
+    check("job_metrics", body)
+    assert (body["data"]["seq"], body["data"]["owner"], body["data"]["loss"]) == (2, "rabbitmq", 0.5)
+
+
 @pytest.mark.parametrize("wrong", [{"type": "glowplug.job.started"}, {"time": "yesterday"}, {"data": {}}, {"id": None}])
 def test_what_is_no_such_event_is_not(wrong: dict[str, Any]) -> None:
     body = cloud_event(job(), event("queued"), "/glowplug")
