@@ -131,3 +131,36 @@ def test_a_model_that_is_not_there_is_a_usage_error(glowplug: Command) -> None:
     done = glowplug("models", "nobody")
     assert done.code == 2
     assert "play" in done.error
+
+
+def test_failed_jobs_are_sent_again_together(glowplug: Command) -> None:
+    job_id = job(glowplug, "play.fail")
+    assert glowplug("jobs", "redrive", "--error-code", "Other").out == "0 jobs are queued again\n"
+    assert glowplug("jobs", "redrive", "--failed-before", "2020-01-01").out == "0 jobs are queued again\n"
+    assert glowplug("jobs", "redrive", "--json").json == {"redriven": [job_id], "more": False}
+
+
+def test_more_than_were_asked_for_is_said(glowplug: Command) -> None:
+    job(glowplug, "play.fail")
+    job(glowplug, "play.fail")
+    done = glowplug("jobs", "redrive", "--limit", "1")
+    assert done.out == "1 job is queued again; more of them match, so ask again\n"
+
+
+def test_a_job_is_queued_with_a_time_to_give_up(glowplug: Command) -> None:
+    job_id = glowplug("jobs", "submit", "play.hold", "--expires-in", "3600", "--priority", "2").out.strip()
+    shown = glowplug("jobs", "show", job_id, "--json").json
+    assert (shown["priority"], shown["expires_at"] > shown["created_at"]) == (2, True)
+    glowplug("jobs", "cancel", job_id)
+
+
+def test_a_failed_attempt_is_shown_with_its_reason(glowplug: Command) -> None:
+    shown = glowplug("jobs", "show", job(glowplug, "play.fail")).out
+    assert "attempt 1 on w1: failed after " in shown
+    assert "(ValueError: it did not work)" in shown
+
+
+def test_jobs_are_listed_by_owner(glowplug: Command) -> None:
+    job(glowplug, "play.echo", "text=a")
+    assert len(glowplug("jobs", "ls", "--owner", "local").rows) == 2
+    assert len(glowplug("jobs", "ls", "--owner", "nobody").rows) == 1
