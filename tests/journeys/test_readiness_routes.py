@@ -176,7 +176,7 @@ def test_a_warm_up_tells_its_time_and_nothing_stops_being_ready(plug: System, tm
         warmed, seen = answers
         assert warmed.status_code == 200, warmed.text
         assert warmed.json()["services"]["gated"]["warmup_time_ms"] >= 300
-        assert len(seen) > 3
+        assert len(seen) > 1
         assert {status for pair in seen for status in pair} == {200}
 
     def shown() -> bool:

@@ -74,7 +74,8 @@ def test_an_upload_goes_on_past_a_client_and_a_gateway_that_are_killed(plug: Sys
         had = parts(plug)
         plug.gateway()
         until(lambda: len(parts(plug)) > len(had), "one more part arrives", log=plug.log)
-        assert had.items() <= parts(plug).items()
+        # By name: a part whose answer died with the gateway may be sent once more.
+        assert had.keys() <= parts(plug).keys()
         out, _ = second.communicate(timeout=60)
     assert (second.returncode, out.strip()) == (0, SHA256)
     assert parts(plug) == {}
