@@ -103,8 +103,8 @@ class CarriedFaults:
         dies, heir = (site, other) if site.has_led("relay", leads[0]) else (other, site)
         oracle, early = Oracle(heir), Oracle(dies)
         with load(oracle):
-            early.submit_quick(50)
-            for number in range(4):
+            early.submit_quick(30)
+            for number in range(3):
                 train(early, f"{name}-{number}", epochs=30)
             until(lambda: len(workers_at(heir, list(early.expected))) == 2, "both workers work", log=heir.plug.log)
             dies.kill_gateway()
@@ -148,3 +148,6 @@ def neighbour_of(site: Site, folder: Path) -> Iterator[Site]:
     artifacts = (site.plug.folder / "data" / "artifacts").as_uri()
     with site_on(site.ground, folder, {"GLOWPLUG_ARTIFACTS": artifacts}, worker=SECOND) as other:
         yield other
+        # Its worker takes its leave, or it would be taken for one that is there for a while yet.
+        other.heal()
+        other.end_worker(SECOND)

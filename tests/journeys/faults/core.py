@@ -75,10 +75,10 @@ class CoreFaults:
             site.start_worker(FIRST)
             mend_broker(site)
             site.wait_works(before_claim[0])
-            running = train(oracle, f"t04-{number}-b", epochs=60)
+            running = train(oracle, f"t04-{number}-b", epochs=40)
             site.wait_works(running)
             break_broker(site)
-            until(lambda job=running: ends_soon(site, job, 50), "the run is about to end", log=site.plug.log)
+            until(lambda job=running: ends_soon(site, job, 34), "the run is about to end", log=site.plug.log)
             mend_broker(site)
         # The broker's loss is not the job's: each has run once.
         oracle.judge(attempts=dict.fromkeys(oracle.expected, ("completed",)))

@@ -41,7 +41,7 @@ class FullFaults(CoreFaults):
         self, site: Site, oracle: Oracle, size: int
     ) -> None:
         for number in range(size):
-            job = train(oracle, f"t05-{number}", epochs=60)
+            job = train(oracle, f"t05-{number}", epochs=40)
             site.wait_works(job)
             with load(oracle):
                 break_store(site)
@@ -113,8 +113,9 @@ class FullFaults(CoreFaults):
         jobs = [oracle.submit("quick", number=number, result=number) for number in range(20 * size)]
         away: list[tuple[float, float]] = []
         for _ in range(size):
+            former = model(site)["loaded_at"]
             site.kill_child()
-            until(lambda: not model(site)["ready"], "the gateway sees that it is gone", limit=10)
+            until(lambda former=former: not is_up(site, former), "its end is seen", log=site.plug.log)
             gone_at = time.time()
             until(lambda: model(site)["ready"], "it is back", log=site.plug.log)
             away.append((gone_at, datetime.fromisoformat(model(site)["loaded_at"]).timestamp()))
@@ -164,6 +165,12 @@ def model(site: Site) -> dict[str, Any]:
     """Return how the model stands over all workers."""
     found: dict[str, Any] = site.plug.get("/api/ready")["services"]["epochs"]
     return found
+
+
+def is_up(site: Site, loaded_at: str) -> bool:
+    """Say whether the model that was loaded then is ready still; another one may have taken its place meanwhile."""
+    now = model(site)
+    return bool(now["ready"]) and now["loaded_at"] == loaded_at
 
 
 def moment(event: dict[str, Any]) -> float:
