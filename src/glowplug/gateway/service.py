@@ -23,6 +23,7 @@ from glowplug.gateway.jobs import Jobs
 from glowplug.gateway.leadership import Leadership, Led
 from glowplug.gateway.ledger import Ledger
 from glowplug.gateway.newsroom import Newsroom, Sharing
+from glowplug.gateway.overtime import Overtime
 from glowplug.gateway.parts import GatewayParts
 from glowplug.gateway.reception import Deliveries, FrontDesk
 from glowplug.gateway.redispatch import Redispatch
@@ -39,7 +40,7 @@ from glowplug.store import Report
 
 COMPONENT = "gateway"
 BROKER = "broker"
-LED = ("reaper", "expiry", "redispatch", "relay", "ageing", "retention")
+LED = ("reaper", "expiry", "overtime", "redispatch", "relay", "ageing", "retention")
 
 
 class Gateway(Startable):
@@ -139,6 +140,7 @@ class Gateway(Startable):
         led: list[Duty] = [
             Reaper(self.desk, parts.store, pace, self.policy.lease_seconds),
             Expiry(self.ledger, pace),
+            Overtime(parts.store, self.ledger, parts.clock, lambda: self.catalog.tasks, pace),
             Ageing(self.registry, pace),
             Cleaner(parts.store, parts.artifacts, parts.clock, self.policy.retention, pace),
         ]
