@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.client.play import Play
 
-from glowplug.client import Client, JobTimes
-from glowplug.errors import InvalidInput, JobFailed
+from glowplug.client import Client, JobTimes, RetryPolicy
+from glowplug.client.problems import error_of
+from glowplug.errors import InvalidInput, JobFailed, RateLimited
 
 
 @pytest.fixture
@@ -57,3 +58,11 @@ def test_jobs_are_listed_by_owner(client: Client) -> None:
     job = client.submit("play.echo", {"text": "a"})
     assert [one.id for one in client.jobs(owner=job.owner).jobs] == [job.id]
     assert client.jobs(owner="nobody").jobs == ()
+
+
+def test_too_many_jobs_in_a_minute_are_an_error_that_says_when_to_come_again() -> None:
+    problem = b'{"status": 429, "code": "rate_limited", "detail": "ann may submit 3 jobs a minute"}'
+    error = error_of(429, {"retry-after": "30"}, problem)
+    assert isinstance(error, RateLimited)
+    assert error.data["retry_after"] == 30
+    assert RetryPolicy().pause_seconds(error, 1) is None

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from glowplug import Artifact, Batch, File, Image, InvalidInput, Model, RunContext, task
 from glowplug.errors import SettingsError
+from glowplug.job import Budget
 from glowplug.model import TaskOptions
 from glowplug.process.schema import TaskSchema, model_info, task_schemas
 
@@ -237,6 +238,18 @@ def test_the_house_hears_of_a_model_with_its_tasks_and_their_options() -> None:
     simple = info.tasks[0]
     assert (simple.summary, simple.short, simple.timeout_seconds) == ("Do something simple.", True, 9)
     assert (simple.example, simple.on_new_version) == ({"text": "x"}, "refuse")
+
+
+def test_the_house_hears_of_a_tasks_whole_budget() -> None:
+    budget = Budget(errors=5, crashes=2, retry_base_seconds=0.5, retry_cap_seconds=9.0)
+
+    class Patient(Model):
+        @task(budget=budget)
+        def go(self, ctx: RunContext) -> None:
+            """Go."""
+
+    (info,) = model_info(Patient, task_schemas(Patient)).tasks
+    assert Budget(info.errors, info.crashes, info.retry_base_seconds, info.retry_cap_seconds) == budget
 
 
 def made(function: Any, **options: Any) -> type[Model]:
