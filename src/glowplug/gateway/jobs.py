@@ -104,8 +104,8 @@ class Jobs:
     async def submit(
         self,
         wishes: Sequence[Submit],
-        subject: Subject,
         *,
+        subject: Subject,
         key: str | None = None,
         batch_id: str | None = None,
     ) -> list[Submission]:

@@ -109,7 +109,7 @@ class FrontDesk:
             self._jobs.check_size(msgspec.json.encode(asked.input))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(f"the input is not plain JSON: {error}") from error
-        return (await self._jobs.submit([asked], Subject(wish.owner, sees_all=True), key=wish.key))[0]
+        return (await self._jobs.submit([asked], subject=Subject(wish.owner, sees_all=True), key=wish.key))[0]
 
     async def job(self, job_id: str) -> Job:
         """Return a job. Raises `NotFound`."""

@@ -34,7 +34,7 @@ def router(gateway: Gateway) -> APIRouter:
         for number, wish in enumerate(wishes):
             jobs.check_size(msgspec.json.encode(wish.input), f"jobs.{number}: ")
         key, batch_id = request.headers.get("idempotency-key"), f"b{new_job_id(clock.now())}"
-        made = await jobs.submit(wishes, subject_of(request), key=key, batch_id=batch_id)
+        made = await jobs.submit(wishes, subject=subject_of(request), key=key, batch_id=batch_id)
         return bodies.answer(_view([submission.job for submission in made]), 202)
 
     @routes.get("/v1/batches/{batch_id}", **described(None, {200: BatchView}))

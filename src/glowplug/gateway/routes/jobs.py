@@ -40,7 +40,7 @@ def router(gateway: Gateway) -> APIRouter:
         # The input is part of the body: only a body beyond its limit is worth measuring again.
         if len(body) > limits.input_bytes:
             jobs.check_size(msgspec.json.encode(wish.input))
-        job = (await jobs.submit([wish], subject_of(request), key=request.headers.get(KEY_HEADER)))[0].job
+        job = (await jobs.submit([wish], subject=subject_of(request), key=request.headers.get(KEY_HEADER)))[0].job
         if wait > 0 and not job.done:
             job = await while_present(request, gateway.feed.done(job.id, timeout_seconds=wait)) or job
         view = await jobs.view(job)
