@@ -60,10 +60,9 @@ def router(gateway: Gateway) -> APIRouter:
 async def _queued(gateway: Gateway, task: str, body: bytes, request: Request) -> Response:
     wish = Submit(task=task, input=bodies.decode(_object, body))
     gateway.jobs.check_size(body)
-    job = (await gateway.jobs.submit([wish], subject=subject_of(request), key=request.headers.get("idempotency-key")))[
-        0
-    ].job
-    view = await gateway.jobs.view(job)
+    key = request.headers.get("idempotency-key")
+    (submission,) = await gateway.jobs.submit([wish], subject=subject_of(request), key=key)
+    view = await gateway.jobs.view(submission.job)
     return bodies.answer(view, 202, {"Location": view.urls.get, "Preference-Applied": "respond-async"})
 
 
