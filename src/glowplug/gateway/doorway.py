@@ -10,12 +10,14 @@ from glowplug.clock import Clock
 from glowplug.door import Door, Reception
 from glowplug.events import emit
 from glowplug.gateway.telling import Teller, TellingPace
-from glowplug.job import Follower, Job, JobRequest
+from glowplug.job import Follower, Job, JobRequest, JobState
 from glowplug.lifecycle import Startable, cancel, stop_all
 from glowplug.store import Store
 
 BASE_SECONDS = 1.0
 CAP_SECONDS = 30.0
+# Which events may just have been written of a job that stands so; of one that has ended, the one named like its state.
+_WRITTEN = {JobState.QUEUED: ("queued", "requeued"), JobState.RUNNING: ("started", "canceling")}
 
 
 def duty_of(door: str) -> str:
@@ -89,8 +91,14 @@ class Doorway(Startable):
         return tuple(follower for follower in found if follower is not None)
 
     def written(self, jobs: Iterable[Job]) -> None:
-        """Say that events of these jobs were written."""
-        for door in {follower.door for job in jobs for follower in job.followers}:
+        """Say that events of these jobs were written; doors that want none of such have their rest."""
+        wanted = {
+            follower.door
+            for job in jobs
+            for follower in job.followers
+            if any(follower.wants(kind) for kind in _WRITTEN.get(job.state, (job.state.value,)))
+        }
+        for door in wanted:
             self.wake(door)
 
     def wake(self, door: str) -> None:

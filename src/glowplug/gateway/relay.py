@@ -1,14 +1,16 @@
 """The relay: hands the hints of due jobs to a broker that carries them, in the order of the queue and never too many.
 
 It publishes about twice as many as there are ready slots, so a job that comes first tomorrow is not behind a thousand
-messages, and a canceled one leaves no message behind. Published first and marked in the row after: a crash between the
-two makes a second hint, which finds its job taken and is forgotten.
+messages, and a canceled one leaves no message behind. Where jobs are so short that this would run dry before the next
+look, it is as many as were started in the last quarter of a second. Published first and marked in the row after: a
+crash between the two makes a second hint, which finds its job taken and is forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +26,10 @@ from glowplug.store import Store, TaskInfo
 
 LEAST_OUTSTANDING = 8
 BATCH = 100
+MOST_STARTS = 1000
 # How soon the relay looks by itself: for jobs that become due, and for what another gateway wrote without a word.
 LOOK_SECONDS = 0.5
+PACE_SECONDS = 0.25
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 5.0
 
@@ -80,6 +84,7 @@ class Relay(Startable):
         self._bell = asyncio.Event()
         self._full: set[str] = set()
         self._used: set[str] = set()
+        self._starts: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_STARTS))
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
         self.on_contact: Callable[[str | None], None] = lambda error: None
@@ -97,7 +102,10 @@ class Relay(Startable):
 
     def claimed(self, jobs: Sequence[Job]) -> None:
         """Say that the hints of these jobs have been used; nothing is looked for where nothing was held back."""
-        self._used.update(job.id for job in jobs)
+        now = self._clock.monotonic()
+        for job in jobs:
+            self._used.add(job.id)
+            self._starts[job.model].append(now)
         if any(job.model in self._full for job in jobs):
             self._bell.set()
 
@@ -132,7 +140,7 @@ class Relay(Startable):
         for model, window in self._windows().items():
             # Taken for full until it is known not to be, so that no hint is used unheard while we count.
             self._full.add(model)
-            room = window.size - await self._store.dispatched(window.tasks)
+            room = max(window.size, self._started_lately(model)) - await self._store.dispatched(window.tasks)
             while room > 0 and self._leads():
                 limit = min(room, BATCH)
                 sent = await self._send(window.tasks, limit)
@@ -140,6 +148,12 @@ class Relay(Startable):
                 if sent < limit:
                     self._full.discard(model)
                     break
+
+    def _started_lately(self, model: str) -> int:
+        starts, since = self._starts[model], self._clock.monotonic() - PACE_SECONDS
+        while starts and starts[0] < since:
+            starts.popleft()
+        return len(starts)
 
     async def _send(self, tasks: Sequence[str], limit: int) -> int:
         jobs = await self._store.undispatched(tasks, limit=limit)

@@ -41,6 +41,7 @@ from glowplug.store import (
 )
 from glowplug.stores import deliveries, queue, reads, writes
 from glowplug.stores.database import Database
+from glowplug.stores.gathering import Gathering
 from glowplug.stores.lanes import Lane
 from glowplug.stores.news import NewsWire
 from glowplug.stores.postgres import SCHEMES, PostgresAddress, PostgresDatabase, server_now
@@ -75,6 +76,8 @@ class SqlStore(Store):
         self._keeper = Lane(self._database, writes=True, on_written=told) if self.shared else self._writer
         self._readers = Lane(self._database, writes=False, threads=self._database.readers)
         self._asking: asyncio.Task[None] | None = None
+        self._noting = Gathering(self._note)
+        self._settling = Gathering(self._settle)
 
     def follow(self, listener: Callable[[Sequence[News]], None]) -> None:
         """Let `listener` hear of jobs that other gateways wrote."""
@@ -179,10 +182,16 @@ class SqlStore(Store):
 
     async def note(self, reports: Sequence[Report]) -> list[bool]:
         """Append what running attempts report."""
+        return await self._noting.add(reports)
+
+    async def _note(self, reports: Sequence[Report]) -> list[bool]:
         return await self._keeper.run(partial(writes.note, reports=reports, now=self._clock.now()))
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         """End attempts."""
+        return await self._settling.add(settlements)
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now = self._clock.now()
         return await self._keeper.run(partial(writes.settle_all, settlements=settlements, now=now, jitter=self._jitter))
 
