@@ -140,7 +140,9 @@ class MongodServer:
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            is_there = probe.connect_ex(("127.0.0.1", self.port)) == 0
+            # Who asks a free port often enough is given that very port once, and talks to itself.
+            return is_there and bool(probe.getsockname() != probe.getpeername())
 
     def _is_primary(self) -> bool:
         try:
