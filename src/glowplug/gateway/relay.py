@@ -2,8 +2,9 @@
 
 It publishes about twice as many as there are ready slots, so a job that comes first tomorrow is not behind a thousand
 messages, and a canceled one leaves no message behind. Where jobs are so short that this would run dry before the next
-look, it is as many as were started in the last quarter of a second. Published first and marked in the row after: a
-crash between the two makes a second hint, which finds its job taken and is forgotten.
+look, it is as many as were started in the last quarter of a second. Published first and marked in the row a moment
+after, if the job still waits then: a crash between the two makes a second hint, which finds its job taken and is
+forgotten.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import asyncio
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from glowplug.broker import Broker, Hint
 from glowplug.clock import Clock
-from glowplug.errors import RemoteError
+from glowplug.errors import GlowplugError, RemoteError
 from glowplug.events import emit
 from glowplug.gateway.registry import Registry
 from glowplug.gateway.waits import woken
@@ -30,6 +32,8 @@ MOST_STARTS = 1000
 # How soon the relay looks by itself: for jobs that become due, and for what another gateway wrote without a word.
 LOOK_SECONDS = 0.5
 PACE_SECONDS = 0.25
+# A job that is claimed sooner needs no mark, which is a third of all that is ever written of a short one.
+MARK_SECONDS = 0.2
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 5.0
 
@@ -83,7 +87,9 @@ class Relay(Startable):
         self._jitter = jitter
         self._bell = asyncio.Event()
         self._full: set[str] = set()
-        self._used: set[str] = set()
+        # Published and neither claimed nor marked: by job, its model and when.
+        self._sent: dict[str, tuple[str, float]] = {}
+        self._marked: dict[str, tuple[int, float]] = {}
         self._starts: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_STARTS))
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -95,6 +101,8 @@ class Relay(Startable):
     async def _stop(self) -> None:
         await cancel(self._task)
         self._task = None
+        with suppress(GlowplugError):
+            await self._mark(after_seconds=0.0)
 
     def poke(self) -> None:
         """Say that there may be something to publish."""
@@ -104,8 +112,10 @@ class Relay(Startable):
         """Say that the hints of these jobs have been used; nothing is looked for where nothing was held back."""
         now = self._clock.monotonic()
         for job in jobs:
-            self._used.add(job.id)
             self._starts[job.model].append(now)
+            if self._sent.pop(job.id, None) is None:
+                # It was a marked one: the count of those is out of date.
+                self._marked.pop(job.model, None)
         if any(job.model in self._full for job in jobs):
             self._bell.set()
 
@@ -114,17 +124,18 @@ class Relay(Startable):
             self._bell.clear()
             pause = await self._turn()
             if pause is None:
-                await woken(self._bell, self._clock, LOOK_SECONDS)
+                await woken(self._bell, self._clock, MARK_SECONDS if self._sent else LOOK_SECONDS)
             else:
                 await self._clock.sleep(pause)
 
     async def _turn(self) -> float | None:
         """Fill the windows; return how long to leave a broker or store alone that does not answer."""
         if not self._leads():
+            self._sent.clear()
             return None
         try:
+            await self._mark(MARK_SECONDS)
             await self._fill()
-            self._used.clear()
         except RemoteError:
             # Told already: by the contact to the broker, or by the reconciler where it is the store.
             self._failures += 1
@@ -140,14 +151,35 @@ class Relay(Startable):
         for model, window in self._windows().items():
             # Taken for full until it is known not to be, so that no hint is used unheard while we count.
             self._full.add(model)
-            room = max(window.size, self._started_lately(model)) - await self._store.dispatched(window.tasks)
+            outstanding = self._unmarked(model) + await self._count_marked(model, window.tasks)
+            room = max(window.size, self._started_lately(model)) - outstanding
             while room > 0 and self._leads():
                 limit = min(room, BATCH)
-                sent = await self._send(window.tasks, limit)
+                sent = await self._send(model, window.tasks, limit)
                 room -= sent
                 if sent < limit:
                     self._full.discard(model)
                     break
+
+    async def _mark(self, after_seconds: float) -> None:
+        """Mark what was published so long ago and still waits."""
+        before = self._clock.monotonic() - after_seconds
+        late = [job_id for job_id, (_, sent_at) in self._sent.items() if sent_at <= before]
+        if late:
+            await self._store.mark_dispatched(late)
+            for job_id in late:
+                model, _ = self._sent.pop(job_id, ("", 0.0))
+                self._marked.pop(model, None)
+
+    def _unmarked(self, model: str) -> int:
+        return sum(of == model for of, _ in self._sent.values())
+
+    async def _count_marked(self, model: str, tasks: Sequence[str]) -> int:
+        count, until = self._marked.get(model, (0, 0.0))
+        if self._clock.monotonic() >= until:
+            count = await self._store.dispatched(tasks)
+            self._marked[model] = (count, self._clock.monotonic() + LOOK_SECONDS)
+        return count
 
     def _started_lately(self, model: str) -> int:
         starts, since = self._starts[model], self._clock.monotonic() - PACE_SECONDS
@@ -155,13 +187,19 @@ class Relay(Startable):
             starts.popleft()
         return len(starts)
 
-    async def _send(self, tasks: Sequence[str], limit: int) -> int:
-        jobs = await self._store.undispatched(tasks, limit=limit)
-        if jobs:
-            self._used.clear()
+    async def _send(self, model: str, tasks: Sequence[str], limit: int) -> int:
+        found = await self._store.undispatched(tasks, limit=limit + self._unmarked(model))
+        jobs = [job for job in found if job.id not in self._sent][:limit]
+        if not jobs:
+            return 0
+        # Noted before, for one may be claimed while the others are still being published.
+        self._sent.update((job.id, (model, self._clock.monotonic())) for job in jobs)
+        try:
             await self._publish([hint_of(job) for job in jobs])
-            # One that was claimed meanwhile may be queued again by now, and then it has no hint.
-            await self._store.mark_dispatched([job.id for job in jobs if job.id not in self._used])
+        except BaseException:
+            for job in jobs:
+                self._sent.pop(job.id, None)
+            raise
         return len(jobs)
 
     async def _publish(self, hints: Sequence[Hint]) -> None:

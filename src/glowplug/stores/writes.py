@@ -116,8 +116,8 @@ def claim(
     """Hand due jobs to a worker, want after want."""
     granted: list[Job] = []
     for want in wants:
-        line_up(connection, want.tasks, now, want.slots)
         if only is None:
+            line_up(connection, want.tasks, now, want.slots)
             due = due_jobs(connection, want.tasks, want.slots, now)
         else:
             due = chosen_jobs(connection, only, want.tasks, want.slots, now)

@@ -19,7 +19,7 @@ from glowplug.broker import Hint
 from glowplug.clock import Clock, ManualClock, SystemClock
 from glowplug.errors import Unreachable
 from glowplug.gateway.policy import Pace
-from glowplug.gateway.relay import LEAST_OUTSTANDING, LOOK_SECONDS
+from glowplug.gateway.relay import LEAST_OUTSTANDING, LOOK_SECONDS, MARK_SECONDS, PACE_SECONDS
 from glowplug.job import Job, JobRequest
 from glowplug.link import Claimed
 from glowplug.readiness import Status
@@ -245,6 +245,31 @@ class TestTheWindow:
             assert granted(await (await waiting(worker))) == [ids[number]]
             await settle()
             assert len(exchange.published) == LEAST_OUTSTANDING + number + 1
+            await home.clock.advance(PACE_SECONDS)
+
+    async def test_jobs_that_are_short_are_published_as_fast_as_they_start(
+        self, home: House, exchange: Exchange
+    ) -> None:
+        worker = await home.ready_worker()
+        await submitted(home, 60)
+        for _ in range(20):
+            assert granted(await (await waiting(worker)))
+        await settle()
+        assert len(exchange.published) == 20 + 20, "twenty have started within the last moment, and so many wait"
+        await home.clock.advance(2 * PACE_SECONDS)
+        assert granted(await (await waiting(worker)))
+        await settle()
+        assert len(exchange.published) == 40, "the moment is over"
+
+    async def test_a_job_that_is_claimed_soon_is_never_marked(self, home: House, exchange: Exchange) -> None:
+        worker = await home.ready_worker()
+        ids = await submitted(home, 2)
+        assert granted(await (await waiting(worker))) == [ids[0]]
+        await home.clock.advance(MARK_SECONDS)
+        await settle()
+        depth = (await home.store.depths())["echo.say"]
+        assert (depth.queued, depth.dispatched) == (1, 1)
+        assert len(exchange.published) == 2
 
     async def test_a_job_of_higher_priority_is_behind_no_more_than_the_window(self, home: House) -> None:
         worker = await home.ready_worker()
