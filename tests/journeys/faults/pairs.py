@@ -102,6 +102,7 @@ class RabbitBroker(Broker):
     """A virtual host on a server of our own; the queue of the model is known by its name."""
 
     url: str = ""
+    seen: int = 0
 
     @property
     def version(self) -> str:
@@ -157,7 +158,7 @@ class RabbitBroker(Broker):
         return asyncio.run(self._steal(every))
 
     async def _steal(self, every: int) -> int:
-        lost = seen = 0
+        lost = 0
         with contextlib.suppress(aio_pika.exceptions.AMQPException, ConnectionError):
             async with await aio_pika.connect(self.url) as connection:
                 channel = await connection.channel()
@@ -167,8 +168,8 @@ class RabbitBroker(Broker):
                     if message is None:
                         await asyncio.sleep(0.01)
                         continue
-                    seen += 1
-                    if seen % every == 0:
+                    self.seen += 1
+                    if self.seen % every == 0:
                         await message.ack()
                         lost += 1
                     else:
@@ -181,6 +182,7 @@ class SqsBroker(Broker):
     """Queues of our own on a stand-in of AWS, which forgets all of them when it is killed."""
 
     prefix: str = ""
+    seen: int = 0
 
     def repeat(self, jobs: list[tuple[str, str]], times: int) -> None:
         for job_id, task in shuffled(jobs, times):
@@ -189,9 +191,10 @@ class SqsBroker(Broker):
     def steal(self, every: int) -> int:
         found = self._queues.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=5)
         lost = 0
-        for number, message in enumerate(found.get("Messages", []), start=1):
+        for message in found.get("Messages", []):
+            self.seen += 1
             receipt = {"QueueUrl": self._url, "ReceiptHandle": message["ReceiptHandle"]}
-            if number % every == 0:
+            if self.seen % every == 0:
                 self._queues.delete_message(**receipt)
                 lost += 1
             else:
