@@ -152,7 +152,9 @@ class Relay(Startable):
             # Taken for full until it is known not to be, so that no hint is used unheard while we count.
             self._full.add(model)
             outstanding = self._unmarked(model) + await self._count_marked(model, window.tasks)
-            room = max(window.size, self._started_lately(model)) - outstanding
+            size = max(window.size, self._started_lately(model))
+            # Where many start in a moment, half of them at a time is often enough, and much less to ask for.
+            room = 0 if window.size < size < 2 * outstanding else size - outstanding
             while room > 0 and self._leads():
                 limit = min(room, BATCH)
                 sent = await self._send(model, window.tasks, limit)

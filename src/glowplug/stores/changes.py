@@ -15,7 +15,7 @@ from glowplug.stores.deliveries import wake
 from glowplug.stores.lines import Lines
 from glowplug.stores.rows import changed_columns, event_row, job_of, job_row
 from glowplug.stores.rules import waits_for_its_turn
-from glowplug.stores.statements import write_many
+from glowplug.stores.statements import rows_by_id, write_many
 from glowplug.stores.tables import events, jobs
 
 _UPDATE = update(jobs).where(
@@ -26,7 +26,7 @@ _UPDATE = update(jobs).where(
 _INSERT_JOBS = insert(jobs)
 _INSERT_EVENTS = insert(events)
 # In one order for all, so that two that lock the same rows cannot wait for each other.
-_LOAD = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id).with_for_update()
+_LOAD = select(jobs).order_by(jobs.c.id).with_for_update()
 
 
 class Changes:
@@ -43,7 +43,7 @@ class Changes:
     @classmethod
     def load(cls, connection: Connection, job_ids: Collection[str], now: datetime) -> Changes:
         """Read and lock the rows of `job_ids`; absent ones are left out."""
-        return cls(connection, now, map(job_of, connection.execute(_LOAD, {"ids": list(job_ids)})))
+        return cls(connection, now, map(job_of, rows_by_id(connection, _LOAD, job_ids, {})))
 
     def get(self, job_id: str) -> Job | None:
         """Return a job as it is to be, or None."""

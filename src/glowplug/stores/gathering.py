@@ -50,7 +50,8 @@ class Gathering(Generic[A, R]):
         try:
             while self._waiting:
                 calls, self._waiting = self._waiting[:MOST_CALLS], self._waiting[MOST_CALLS:]
-                await self._run_all([call for call in calls if not call.answer.done()])
+                if still := [call for call in calls if not call.answer.done()]:
+                    await self._run_all(still)
         finally:
             self._task = None
 

@@ -18,6 +18,7 @@ from glowplug.store import Depth
 from glowplug.stores.moments import micros
 from glowplug.stores.rows import job_of
 from glowplug.stores.rules import line_order
+from glowplug.stores.statements import rows_by_id
 from glowplug.stores.tables import HAS_EXPIRY, IS_DISPATCHED, IS_FOR_LATER, IS_LEASED, IS_LINED_UP, IS_QUEUED, jobs
 
 _OF_TASK = jobs.c.task == bindparam("task")
@@ -34,13 +35,7 @@ _UNDISPATCHED = _NEXT.where(jobs.c.dispatched_at.is_(None))
 # Not skipped but waited for: who asks by name must learn what became of the job.
 _CHOSEN = (
     select(jobs)
-    .where(
-        IS_QUEUED,
-        jobs.c.id.in_(bindparam("ids", expanding=True)),
-        jobs.c.task.in_(bindparam("tasks", expanding=True)),
-        or_(jobs.c.turn.is_not(None), _IS_DUE),
-        _MAY_START,
-    )
+    .where(IS_QUEUED, or_(jobs.c.turn.is_not(None), _IS_DUE), _MAY_START)
     .order_by(jobs.c.id)
     .with_for_update()
 )
@@ -130,8 +125,8 @@ def chosen_jobs(
     connection: Connection, job_ids: Collection[str], tasks: Collection[str], limit: int, now: datetime
 ) -> list[Job]:
     """Return and lock those of `job_ids` that are due jobs of `tasks`."""
-    asked = {"ids": list(job_ids), "tasks": list(tasks), "now": micros(now)}
-    return sorted(map(job_of, connection.execute(_CHOSEN, asked)), key=line_order)[: max(limit, 0)]
+    found = map(job_of, rows_by_id(connection, _CHOSEN, job_ids, {"now": micros(now)}))
+    return sorted((job for job in found if job.task in tasks), key=line_order)[: max(limit, 0)]
 
 
 def overdue_jobs(connection: Connection, task: str, limit: int, now: datetime) -> list[Job]:

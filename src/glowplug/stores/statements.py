@@ -7,9 +7,27 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Delete, Dialect, Insert, Table, Update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Delete,
+    Dialect,
+    Insert,
+    Select,
+    String,
+    Table,
+    Update,
+    any_,
+    bindparam,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from glowplug.stores.tables import jobs
+
+_IN_LIST = jobs.c.id.in_(bindparam("ids", expanding=True))
+_IN_ARRAY = jobs.c.id == any_(bindparam("ids", type_=ARRAY(String)))
 
 
 def write_many(connection: Connection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -24,6 +42,33 @@ def write_many(connection: Connection, statement: Insert | Update | Delete, rows
         return connection.exec_driver_sql(compiled.string, list(rows)).rowcount
     pick = itemgetter(*compiled.positiontup)
     return connection.exec_driver_sql(compiled.string, [pick(row) for row in rows]).rowcount
+
+
+def rows_by_id(
+    connection: Connection, statement: Select[Any], ids: Collection[str], asked: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    """Return the rows whose id is among `ids`; `statement` has those in its parameter `ids`.
+
+    On PostgreSQL past SQLAlchemy's results, which describe every column anew at each look: with forty of them that
+    takes longer than all else in a claim.
+    """
+    given = {**asked, "ids": list(ids)}
+    if connection.dialect.name != "postgresql":
+        return connection.execute(statement.where(_IN_LIST), given).all()
+    compiled = _looked_up(statement, connection.dialect)
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(compiled.string, given)
+        return cursor.fetchall()
+    finally:
+        cursor.close()
+
+
+@lru_cache(maxsize=16)
+def _looked_up(statement: Select[Any], dialect: Dialect) -> SQLCompiler:
+    compiled = statement.where(_IN_ARRAY).compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    return compiled
 
 
 @lru_cache(maxsize=64)

@@ -9,10 +9,10 @@ import pytest
 
 from glowplug.artifacts.disk import DiskArtifacts
 from glowplug.artifacts.objects import ObjectArtifacts
-from glowplug.assembly.adapters import open_artifacts, open_broker, open_store
+from glowplug.assembly.adapters import extra, open_artifacts, open_broker, open_store
 from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import ManualClock, SystemClock
-from glowplug.errors import SettingsError
+from glowplug.errors import MissingExtra, SettingsError
 from glowplug.settings import Settings
 from glowplug.stores.memory import MemoryStore
 from glowplug.stores.sql import SqlStore
@@ -54,6 +54,43 @@ async def test_the_store_of_the_defaults_opens_in_the_data_folder(tmp_path: Path
 
 def test_the_rows_of_the_store_may_be_the_queue() -> None:
     assert isinstance(open_broker("rows", ManualClock()), RowsBroker)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "shared"),
+    [
+        ("postgresql://ann:pw@db/jobs", "SqlStore", True),
+        ("postgres://ann:pw@db/jobs", "SqlStore", True),
+        ("mongodb://db/jobs", "MongoStore", True),
+        ("sqlite:////tmp/jobs.db", "SqlStore", False),
+    ],
+)
+def test_a_store_may_be_a_server_that_gateways_share(url: str, kind: str, shared: bool) -> None:
+    store = open_store(url, ManualClock())
+    assert (type(store).__name__, store.shared) == (kind, shared)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("amqp://ann:pw@mq/", "RabbitBroker"),
+        ("amqps://ann:pw@mq/vhost", "RabbitBroker"),
+        ("sqs://eu-west-1/glowplug", "SqsBroker"),
+    ],
+)
+def test_a_broker_may_carry_the_hints(url: str, kind: str) -> None:
+    broker = open_broker(url, ManualClock())
+    assert (type(broker).__name__, broker.carries) == (kind, True)
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra() -> None:
+    with pytest.raises(MissingExtra, match=r"glowplug\[mongo\]"), extra("mongo", "a store on MongoDB"):
+        raise ModuleNotFoundError("No module named 'pymongo'", name="pymongo")
+
+
+def test_a_module_of_ours_that_is_missing_is_no_missing_library() -> None:
+    with pytest.raises(ModuleNotFoundError), extra("mongo", "a store on MongoDB"):
+        raise ModuleNotFoundError("No module named 'glowplug.stores.gone'", name="glowplug.stores.gone")
 
 
 def test_artifacts_may_lie_in_a_folder(tmp_path: Path) -> None:
