@@ -42,7 +42,10 @@ class LinkSigner:
 
     def admits(self, key: str, query: str) -> bool:
         """Say whether `query` is of a link to `key` that has not expired."""
-        said = parse_qs(query, keep_blank_values=True, max_num_fields=16)
+        try:
+            said = parse_qs(query, keep_blank_values=True, max_num_fields=16)
+        except ValueError:
+            return False
         expires, signature = said.get("expires", []), said.get("signature", [])
         if len(expires) != 1 or len(signature) != 1 or not _MOMENT.fullmatch(expires[0]):
             return False

@@ -47,6 +47,9 @@ class TestSigner:
             expires = int(parse_qs(signer.query("k"))["expires"][0])
             assert LIFE <= expires - clock.now().timestamp() <= LIFE * 1.25 + 1
 
+    def test_a_query_of_too_many_fields_is_none_of_a_link(self, signer: LinkSigner) -> None:
+        assert not signer.admits("k", signer.query("k") + "&a=1" * 20)
+
     async def test_it_expires(self, signer: LinkSigner, clock: ManualClock) -> None:
         query = signer.query("k")
         await clock.advance(LIFE - 1)
