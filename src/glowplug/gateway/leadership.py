@@ -60,7 +60,10 @@ class Leadership(Startable):
     async def _keep(self) -> None:
         while True:
             await self._clock.sleep(self._term.total_seconds() / 3)
-            await self._campaign()
+            try:
+                await self._campaign()
+            except Exception as error:  # noqa: BLE001 - who stopped asking would leave every duty undone for ever
+                emit("duty.failed", duty="leadership", error=f"{type(error).__name__}: {error}", exception=error)
 
     async def _campaign(self) -> None:
         await asyncio.gather(*(self._ask_for(duty) for duty in self._duties))

@@ -15,7 +15,7 @@ from tests.unit.gateway.house import HandWorker, House, Told, house, orders, pic
 
 from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import Clock, ManualClock, SystemClock
-from glowplug.errors import Unreachable
+from glowplug.errors import BugError, Unreachable
 from glowplug.gateway.leadership import USED, Leadership
 from glowplug.gateway.policy import Pace, Retention
 from glowplug.job import Job, JobState, Outcome, OutcomeKind
@@ -171,6 +171,26 @@ class TestLeadership:
             clock.jump(clock.now() - timedelta(hours=1))
             await clock.advance(TERM_SECONDS)
             assert not only.leads("sweep")
+
+    async def test_an_error_of_the_store_does_not_end_the_asking(self, told: Told) -> None:
+        class Moody(SharedStore):
+            broken = False
+
+            async def lead(self, duty: str, holder: str, term: timedelta) -> bool:
+                if self.broken:
+                    raise BugError("an operation failed")
+                return await super().lead(duty, holder, term)
+
+        clock = ManualClock()
+        store = Moody(clock=clock)
+        async with Leadership(store, clock, "a", ["sweep"], TERM_SECONDS) as only:
+            store.broken = True
+            await clock.advance(TERM_SECONDS)
+            assert not only.leads("sweep")
+            assert told.of("duty.failed")
+            store.broken = False
+            await clock.advance(TERM_SECONDS)
+            assert only.leads("sweep")
 
     async def test_what_is_won_and_lost_is_told(self, told: Told) -> None:
         clock = ManualClock()
