@@ -65,9 +65,15 @@ class UsedHints(Startable):
             await self._send_behind(behind)
 
     async def _send_behind(self, arrivals: Sequence[Arrival]) -> None:
-        if arrivals:
+        if not arrivals:
+            return
+        try:
             # Given back, they would stand at the head again, and in the way of hints that somebody here can use.
             await self._broker.publish([arrival.hint for arrival in arrivals])
+        except GlowplugError:
+            # Kept, they would take up slots for as long as the connection lasts.
+            await self._broker.release(arrivals)
+        else:
             self._forget(arrivals)
 
     async def _still_waits(self, arrival: Arrival) -> bool:

@@ -400,6 +400,25 @@ class TestHints:
             await home.clock.advance(0.1)
         assert granted(await claim) == [shout.json()["id"]]
 
+    async def test_a_hint_that_could_not_be_sent_behind_the_others_is_given_back(
+        self, home: House, exchange: Exchange
+    ) -> None:
+        two = ModelInfo("echo", "1", (SAY, replace(SAY, name="echo.shout")))
+        await home.worker("w1").register(models=(two,))
+        saying = home.worker("w2")
+        await saying.register(models=(two,))
+        claim = await waiting(saying)
+        shout = await home.client.post("/v1/jobs", json={"task": "echo.shout", "input": {"text": "x"}})
+        await settle()
+        exchange.down = True
+        await home.clock.advance(0.2)
+        assert exchange.released == {shout.json()["id"]: 1}
+        exchange.come()
+        job = await home.submit()
+        for _ in range(5):
+            await home.clock.advance(1)
+        assert granted(await claim) == [job["id"]]
+
     async def test_a_hint_that_came_as_the_store_failed_is_given_back_and_used_later(
         self, tmp_path: Path, exchange: Exchange
     ) -> None:
