@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,13 @@ class DataUrl:
     data: bytes
     media_type: str
 
-    @property
-    def key(self) -> str:
-        """Return where the bytes are kept: the same ones at the same place, so that a repeated request is the same."""
-        ending = _ENDINGS.get(self.media_type, "bin")
-        return f"inputs/{hashlib.sha256(self.data).hexdigest()[:32]}/data.{ending}"
+    def key(self, owner: str, secret: str) -> str:
+        """Return where the bytes are kept: an owner's at the same place, so that a repeated request is the same.
+
+        Without the `secret` nobody can tell where: who has the same bytes must not reach, or delete, another's.
+        """
+        name = hmac.new(secret.encode(), owner.encode() + b"\0" + self.data, hashlib.sha256).hexdigest()[:32]
+        return f"inputs/{name}/data.{_ENDINGS.get(self.media_type, 'bin')}"
 
 
 def parse(text: str) -> DataUrl | None:

@@ -199,7 +199,7 @@ class Jobs:
         await self._catalog.look_up(wish.task)
         task = self._catalog.check(wish.task, wish.input)
         await self.check_references(wish.input, subject)
-        given = await self._with_references(wish.input, task.input_schema if task else {})
+        given = await self._with_references(wish.input, task.input_schema if task else {}, subject.owner)
         self._check_times(wish)
         _check_webhook(wish.webhook)
         request = JobRequest(
@@ -219,10 +219,14 @@ class Jobs:
         )
         return replace(request, followers=self.followers(request))
 
-    async def _with_references(self, value: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _with_references(
+        self, value: Mapping[str, Any], schema: Mapping[str, Any], owner: str
+    ) -> Mapping[str, Any]:
         """Store the bytes that were written into an input: rows, events and messages carry references alone."""
-        urls = data_urls.found(value, schema)
-        stored = {text: (await self._shelf.keep(url.key, url.data, url.media_type)).uri for text, url in urls.items()}
+        stored = {}
+        for text, url in data_urls.found(value, schema).items():
+            key = url.key(owner, self._policy.access.worker_token)
+            stored[text] = (await self._shelf.keep(key, url.data, url.media_type)).uri
         return data_urls.replaced(value, stored) if stored else value
 
     def _check_times(self, wish: Submit) -> None:

@@ -43,10 +43,15 @@ class TestParsing:
     def test_what_is_none_or_broken_is_left(self, text: str) -> None:
         assert parse(text) is None
 
-    def test_the_same_bytes_have_the_same_place(self) -> None:
-        assert DataUrl(b"x", "image/png").key == DataUrl(b"x", "image/png").key
-        assert DataUrl(b"x", "image/png").key != DataUrl(b"y", "image/png").key
-        assert DataUrl(b"x", "any/thing").key.endswith("/data.bin")
+    def test_the_same_bytes_of_one_owner_have_the_same_place(self) -> None:
+        place = DataUrl(b"x", "image/png").key("ann", "secret")
+        assert DataUrl(b"x", "image/png").key("ann", "secret") == place
+        assert DataUrl(b"y", "image/png").key("ann", "secret") != place
+        assert DataUrl(b"x", "any/thing").key("ann", "secret").endswith("/data.bin")
+
+    def test_where_anothers_bytes_are_cannot_be_told_from_the_bytes(self) -> None:
+        places = {DataUrl(b"x", "image/png").key(*whose) for whose in (("ann", "s1"), ("bob", "s1"), ("ann", "s2"))}
+        assert len(places) == 3
 
 
 class TestFinding:
