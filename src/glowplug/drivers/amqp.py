@@ -154,6 +154,7 @@ class AmqpConnection(Startable):
         """Turn what the libraries raise, inside the block, into `Unreachable` with the reason and the fix."""
         try:
             yield
+            stop_if_canceled()
         except asyncio.CancelledError as error:
             # aiormq cancels what waits for an answer when the connection ends: that is no cancellation of ours.
             task = asyncio.current_task()

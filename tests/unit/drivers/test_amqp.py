@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiormq
@@ -225,3 +226,18 @@ async def test_a_wrong_port_that_speaks_no_amqp_is_told_of(caplog: pytest.LogCap
             with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
                 await made.channel(confirms=False)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_cancellation_that_the_library_lost_is_found_again(closed_port: int) -> None:
+    made = connection(f"amqp://127.0.0.1:{closed_port}", [], ManualClock())
+
+    async def lose() -> None:
+        with made.speaking(), suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(lose())
+    await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([task])
+    assert task.cancelled()
