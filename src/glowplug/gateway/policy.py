@@ -33,8 +33,8 @@ class Access:
     artifacts, which open without a token for `link_seconds`.
     """
 
-    worker_token: str
-    api_token: str | None = None
+    worker_token: str = field(repr=False)
+    api_token: str | None = field(default=None, repr=False)
     users: tuple[User, ...] = ()
     loopback: bool = True
     allowed_hosts: tuple[str, ...] = ()

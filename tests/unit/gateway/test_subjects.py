@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from starlette.requests import Request
 
@@ -37,6 +39,10 @@ class TestTokens:
     @pytest.mark.parametrize("token", ["", "a-toke", "a-token2", "w", "é"])
     def test_any_other_is_nobodys(self, token: str) -> None:
         assert subject_of_token(ALL, token, "local") is None
+
+    def test_no_token_is_in_any_text_made_of_them(self) -> None:
+        secrets = ("the-operator", "a-token", "the-workers")
+        assert not any(secret in repr(replace(ALL, worker_token="the-workers")) for secret in secrets)
 
     def test_where_none_is_needed_everybody_is_the_operator(self) -> None:
         assert subject_of_token(Access(worker_token="w"), "anything", "local") == OPERATOR
