@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from sqlalchemy import Connection
 
 from glowplug.clock import Clock
-from glowplug.errors import SettingsError, Unreachable
+from glowplug.errors import GlowplugError, SettingsError
 from glowplug.job import Job, JobEvent, JobRequest
 from glowplug.lifecycle import Startable, cancel, stop_all
 from glowplug.store import (
@@ -101,7 +101,7 @@ class SqlStore(Store):
     async def _keep_time(self, time: ServerTime) -> None:
         while True:
             await self._clock.sleep(ASK_AGAIN_SECONDS)
-            with suppress(Unreachable):
+            with suppress(GlowplugError):
                 await self._readers.run(time.ask)
 
     async def submit(self, requests: Sequence[JobRequest]) -> list[Submission]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import cast
 
 from sqlalchemy import Connection
 
 from glowplug.clock import Clock, ManualClock
-from glowplug.stores.server_time import QUESTIONS, ServerTime
+from glowplug.errors import BugError
+from glowplug.lifecycle import cancel
+from glowplug.stores.server_time import ASK_AGAIN_SECONDS, QUESTIONS, ServerTime
+from glowplug.stores.sql import SqlStore
 
 NOWHERE = cast("Connection", None)
 SERVER = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -77,3 +82,21 @@ def test_the_quickest_answer_is_believed() -> None:
 async def test_sleeping_is_this_machine_s_business() -> None:
     time = ServerTime(ManualClock(), lambda _: SERVER)
     await time.sleep(0)
+
+
+async def test_an_error_of_the_server_does_not_end_the_asking(tmp_path: Path) -> None:
+    class Moody(ServerTime):
+        asked = 0
+
+        def ask(self, connection: Connection) -> None:
+            self.asked += 1
+            raise BugError("an operation failed")
+
+    clock = ManualClock()
+    time = Moody(clock, lambda connection: SERVER)
+    async with asyncio.timeout(20), SqlStore(f"sqlite:///{tmp_path / 'jobs.db'}", clock=clock) as store:
+        asking = asyncio.create_task(store._keep_time(time))
+        while time.asked < 3:
+            await clock.advance(ASK_AGAIN_SECONDS)
+            await store.depths()
+        await cancel(asking)
