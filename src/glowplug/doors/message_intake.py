@@ -128,7 +128,7 @@ class Intake:
         """Begin to consume; None in the inbox says that the consumer is over."""
         inbox: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
         channel.close_callbacks.add(lambda *_: inbox.put_nowait(None))
-        below = await channel.get_underlay_channel()
+        below = await asked(channel.get_underlay_channel(), f"the queue {self._queue!r}")
         below.on_consumer_cancel_callbacks.add(lambda _: inbox.put_nowait(None))
         await asked(channel.set_qos(prefetch_count=self._parts.prefetch), "the prefetch")
         queue = await channel.get_queue(self._queue, ensure=False)

@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import aio_pika
+import aiormq
 import pytest
+from aio_pika.abc import AbstractChannel
 from tests.journeys.system import free_port
 from tests.servers.rabbitmq import RabbitServer, rabbitmq, vhost
 from tests.unit.doors.message_house import TRAIN, MessageHouse, epoch, message_house, step
@@ -17,7 +19,9 @@ from tests.unit.gateway.house import Told
 
 from glowplug.artifact import Artifact
 from glowplug.clock import SystemClock
-from glowplug.errors import DiskFull
+from glowplug.doors.message_intake import Intake, IntakeParts, KindOptions
+from glowplug.doors.message_requests import Kind
+from glowplug.errors import DiskFull, Unreachable
 from glowplug.stores.sql import SqlStore
 
 __all__ = ["rabbitmq", "vhost"]
@@ -424,3 +428,15 @@ async def test_a_broker_that_refuses_us_is_told_with_the_fix_and_http_goes_on(
         assert "wrong" not in lost["message"]
         assert (await house.home.client.get("/v1/jobs")).status_code == 200
         assert len(told.of("messages.lost")) == 1
+
+
+async def test_a_channel_that_closes_as_it_opens_is_one_to_try_again() -> None:
+    class Closed:
+        close_callbacks: ClassVar[set[object]] = set()
+
+        async def get_underlay_channel(self) -> None:
+            raise aiormq.exceptions.ChannelInvalidStateError("Channel was not opened")
+
+    intake = Intake(Kind.TRAIN, KindOptions.of(Kind.TRAIN), cast("IntakeParts", None))
+    with pytest.raises(Unreachable, match="train_request_q"):
+        await intake._open_inbox(cast("AbstractChannel", Closed()))
