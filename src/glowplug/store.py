@@ -263,7 +263,8 @@ class Store(Startable, ABC):
     ) -> list[Job]:
         """Hand due jobs to a worker: by priority (high first), then `turn`, then id. Two claims never share a job.
 
-        With `only`, none but the jobs of these ids, whatever their place. A job past its `expires_at` is left alone.
+        With `only`, none but the jobs of these ids, whatever their place; then no other job is given its turn. A job
+        past its `expires_at` is left alone.
         """
 
     @abstractmethod

@@ -168,8 +168,8 @@ class MemoryStore(Store):
         ]
 
     def _next_due(self, tasks: Collection[str], limit: int, only: Collection[str] | None, now: datetime) -> list[Job]:
-        self._line_up(tasks)
         if only is None:
+            self._line_up(tasks)
             due = [job for task in set(tasks) for job in islice(self._to_start(task, now), limit)]
         else:
             named = [self._jobs[job_id] for job_id in set(only) if job_id in self._jobs]

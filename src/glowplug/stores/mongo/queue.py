@@ -35,7 +35,8 @@ class Queue:
         self, worker_id: str, wants: Sequence[Want], lease: timedelta, only: Collection[str] | None, now: datetime
     ) -> list[Job]:
         """Hand due jobs to a worker, want after want."""
-        await Lines(self._rooms, now).line_up({task for want in wants for task in want.tasks})
+        if only is None:
+            await Lines(self._rooms, now).line_up({task for want in wants for task in want.tasks})
         named = None if only is None else [job_id for job_id in only if job_id.isascii()]
         works: list[Work] = []
         for want in wants:
@@ -67,7 +68,7 @@ class Queue:
     async def _due(
         self, tasks: Collection[str], limit: int, only: Sequence[str] | None, lost: Collection[str], now: datetime
     ) -> list[Record]:
-        where = _waiting(tasks, now)
+        where = _waiting(tasks, now) if only is None else _due_by_itself(tasks, now)
         passed_over = self._in_hand.union(lost)
         if only is not None or passed_over:
             where["_id"] = ({"$in": only} if only is not None else {}) | {"$nin": list(passed_over)}
@@ -173,6 +174,12 @@ class Queue:
 
 def _waiting(tasks: Collection[str], now: datetime) -> Document:
     return {"task": {"$in": sorted(set(tasks))}, "turn": _HAS_TURN, "state": "queued", **_may_start(now)}
+
+
+def _due_by_itself(tasks: Collection[str], now: datetime) -> Document:
+    """Return the filter of due jobs, those among them that have no turn yet."""
+    is_due = {"$or": [{"turn": _HAS_TURN}, {"run_at": {"$lte": micros(now)}}]}
+    return {"task": {"$in": sorted(set(tasks))}, "state": "queued", **is_due, **_may_start(now)}
 
 
 def _may_start(now: datetime) -> Document:
