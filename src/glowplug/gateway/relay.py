@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from glowplug.broker import Broker, Hint
 from glowplug.clock import Clock
-from glowplug.errors import GlowplugError, RemoteError
+from glowplug.errors import GlowplugError, NotFound, RemoteError
 from glowplug.events import emit
 from glowplug.gateway.registry import Registry
 from glowplug.gateway.waits import woken
@@ -44,6 +44,15 @@ class Window:
 
     tasks: tuple[str, ...]
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A hint that was published, whose job is neither claimed nor marked: the job's token then, and the moment."""
+
+    model: str
+    token: int
+    at: float
 
 
 def windows(registry: Registry, tasks: Mapping[str, TaskInfo]) -> dict[str, Window]:
@@ -87,8 +96,7 @@ class Relay(Startable):
         self._jitter = jitter
         self._bell = asyncio.Event()
         self._full: set[str] = set()
-        # Published and neither claimed nor marked: by job, its model and when.
-        self._sent: dict[str, tuple[str, float]] = {}
+        self._sent: dict[str, Sent] = {}
         self._marked: dict[str, tuple[int, float]] = {}
         self._starts: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_STARTS))
         self._failures = 0
@@ -166,15 +174,26 @@ class Relay(Startable):
     async def _mark(self, after_seconds: float) -> None:
         """Mark what was published so long ago and still waits."""
         before = self._clock.monotonic() - after_seconds
-        late = [job_id for job_id, (_, sent_at) in self._sent.items() if sent_at <= before]
-        if late:
-            await self._store.mark_dispatched(late)
-            for job_id in late:
-                model, _ = self._sent.pop(job_id, ("", 0.0))
-                self._marked.pop(model, None)
+        late = {job_id: sent for job_id, sent in self._sent.items() if sent.at <= before}
+        if not late:
+            return
+        unused = await self._unused(late) if self._store.shared else [*late]
+        await self._store.mark_dispatched(unused)
+        for job_id, sent in late.items():
+            self._sent.pop(job_id, None)
+            self._marked.pop(sent.model, None)
+
+    async def _unused(self, late: Mapping[str, Sent]) -> list[str]:
+        """Leave out what another gateway has claimed: queued again by now, it needs another hint, and not a mark."""
+        unused = []
+        for job_id, sent in late.items():
+            with suppress(NotFound):
+                if (await self._store.job(job_id)).token == sent.token:
+                    unused.append(job_id)
+        return unused
 
     def _unmarked(self, model: str) -> int:
-        return sum(of == model for of, _ in self._sent.values())
+        return sum(sent.model == model for sent in self._sent.values())
 
     async def _count_marked(self, model: str, tasks: Sequence[str]) -> int:
         count, until = self._marked.get(model, (0, 0.0))
@@ -195,7 +214,7 @@ class Relay(Startable):
         if not jobs:
             return 0
         # Noted before, for one may be claimed while the others are still being published.
-        self._sent.update((job.id, (model, self._clock.monotonic())) for job in jobs)
+        self._sent.update((job.id, Sent(model, job.token, self._clock.monotonic())) for job in jobs)
         try:
             await self._publish([hint_of(job) for job in jobs])
         except BaseException:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.gateway.house import SAY, House, house, picture
 
+from glowplug.broker import Hint
+from glowplug.brokers.rows import RowsBroker
 from glowplug.clock import ManualClock
-from glowplug.gateway.relay import LEAST_OUTSTANDING, Window, windows
+from glowplug.gateway.relay import LEAST_OUTSTANDING, LOOK_SECONDS, MARK_SECONDS, Relay, Window, windows
+from glowplug.job import JobRequest, Outcome, OutcomeKind
 from glowplug.readiness import Status
+from glowplug.store import Hold, Settlement, Want
 from glowplug.stores.memory import MemoryStore
 
 TASKS = {"echo.say": SAY, "other.say": SAY}
@@ -65,3 +72,33 @@ async def test_the_place_in_line_is_exact_up_to_ten_thousand(
         await home.ready_worker()
         job: dict[str, Any] = await home.submit()
         assert (job["position"], job["position_is_exact"]) == (shown, exact)
+
+
+class Shared(MemoryStore):
+    """A store that another gateway uses, too."""
+
+    shared = True
+
+
+async def test_what_another_gateway_has_run_and_queued_again_gets_another_hint() -> None:
+    clock, published = ManualClock(), list[str]()
+
+    class Exchange(RowsBroker):
+        carries = True
+
+        async def publish(self, hints: Sequence[Hint]) -> None:
+            published.extend(hint.job_id for hint in hints)
+
+    async with asyncio.timeout(20), Shared(clock=clock) as store, Exchange(clock=clock) as broker:
+        (submission,) = await store.submit([JobRequest(task="echo.say", input={})])
+        window = {"echo": Window(("echo.say",), LEAST_OUTSTANDING)}
+        async with Relay(store, broker, clock, windows=lambda: window, leads=lambda: True):
+            await clock.advance(0)
+            assert published == [submission.job.id]
+            # This relay never hears of the claim: it was made elsewhere.
+            (job,) = await store.claim("w", [Want(("echo.say",), 1)], timedelta(seconds=60))
+            lost = Outcome(OutcomeKind.DISPLACED)
+            await store.settle([Settlement(Hold(job.id, job.token), lost)])
+            await clock.advance(MARK_SECONDS)
+            await clock.advance(LOOK_SECONDS)
+            assert published == [job.id, job.id]
