@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from glowplug.broker import Arrival, Broker, Hint
 from glowplug.clock import Clock, ManualClock, SystemClock
+from glowplug.errors import Unreachable
 from glowplug.job import Failure, Job, JobRequest, Outcome, OutcomeKind, claimed, settled, submitted
 
 SECONDS = 60.0
@@ -382,8 +384,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def wait_for_waiting(broker: Broker, model: str, count: int) -> None:
-    """Look again and again until the broker says that so many hints wait, if it can say that."""
-    while await broker.waiting(model) not in (count, None):  # noqa: ASYNC110 - nobody tells
+    """Look again and again until the broker says that so many hints wait, if it can say that.
+
+    One whose connection has just been cut is asked again, too.
+    """
+    seen: int | None = -1
+    while seen not in (count, None):
+        with suppress(Unreachable):
+            seen = await broker.waiting(model)
         await asyncio.sleep(0.01)
 
 
