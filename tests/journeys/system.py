@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 import psutil
+from tests.servers.ports import free_port
 
 MODELS = Path(__file__).parents[1] / "models"
 COMMAND = [sys.executable, "-m", "glowplug"]
@@ -194,13 +194,6 @@ def until(
     while not holds():
         assert time.monotonic() < end_at, f"waited {limit} s in vain until {what}\n{log()}"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def end(process: subprocess.Popen[bytes], limit: float = 15) -> int:

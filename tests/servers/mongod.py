@@ -8,7 +8,6 @@ import gc
 import itertools
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import warnings
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import PyMongoError
+from tests.servers.ports import answers, free_port
 
 USER, PASSWORD = "glowplug", "not-a-secret"
 START_SECONDS = 60.0
@@ -36,7 +36,7 @@ class MongodServer:
     """One server on a port and a folder of its own. It must be launched by the main thread: it dies with that."""
 
     def __init__(self, program: Path, folder: Path, *, alone: bool = False) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._program = program
         self._folder = folder
         self._alone = alone
@@ -98,7 +98,7 @@ class MongodServer:
             self._server = subprocess.Popen(
                 self._command(data), stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=_die_with_parent
             )
-        self._wait_until(self._answers, "to answer")
+        self._wait_until(lambda: answers(self.port), "to answer")
         if self._alone:
             return
         if is_new:
@@ -137,12 +137,6 @@ class MongodServer:
             "--setParameter",
             "enableTestCommands=1",
         ]
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            is_there = probe.connect_ex(("127.0.0.1", self.port)) == 0
-            # Who asks a free port often enough is given that very port once, and talks to itself.
-            return is_there and bool(probe.getsockname() != probe.getpeername())
 
     def _is_primary(self) -> bool:
         try:
@@ -218,10 +212,3 @@ def sweep_sockets() -> None:
 
 def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

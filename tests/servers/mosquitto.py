@@ -8,16 +8,15 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.servers.certificates import make_authority
+from tests.servers.ports import answers, free_ports, wait_until
 
 USER, PASSWORD = "glowplug", "no secret: /@%"
 READER = "reader"
@@ -33,7 +32,7 @@ class MosquittoServer:
     """A broker on ports and a folder of its own. It must be launched by the main thread: it dies with that."""
 
     def __init__(self, program: Path, folder: Path) -> None:
-        self.port, self.tls_port = _free_ports(2)
+        self.port, self.tls_port = free_ports(2)
         self._program = program
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +82,7 @@ class MosquittoServer:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_die_too)
         process = self._process
-        _wait_until(lambda: process.poll() is not None or _answers(self.port), "mosquitto to serve")
+        wait_until(lambda: process.poll() is not None or answers(self.port), "mosquitto to serve", limit=START_SECONDS)
         if process.poll() is not None:
             raise RuntimeError(f"mosquitto ended at once:\n{(self._folder / 'log').read_text()[-2000:]}")
 
@@ -147,30 +146,3 @@ def _die_too() -> None:
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited in vain for {what}")
-        time.sleep(0.01)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.ports import free_port
 
 START_SECONDS = 60.0
 REGION = "eu-central-1"
@@ -59,9 +59,7 @@ class MotoServer:
     _prefixes: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = one.getsockname()[1]
+        self.port = free_port()
 
     @property
     def endpoint(self) -> str:

@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from psycopg import sql
+from tests.servers.ports import free_port
 
 USER, PASSWORD = "glowplug", "not a secret: /@%"
 # Asked for no password, which takes longer to check than most tests to run.
@@ -46,7 +46,7 @@ class PostgresServer:
     """A server on a port and a folder of its own. It must be launched by the main thread: it dies with that."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._programs = programs
         self._folder = folder
         self._server: subprocess.Popen[bytes] | None = None
@@ -238,10 +238,3 @@ def _is_there(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port

@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,6 +20,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.servers.certificates import make_authority
+from tests.servers.ports import answers, free_ports, wait_until
 
 SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_SECONDS = 90.0
@@ -51,7 +50,7 @@ class RabbitServer:
     _vhosts: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
-        self.port, self.tls_port, self._dist_port, self._epmd_port = _free_ports(4)
+        self.port, self.tls_port, self._dist_port, self._epmd_port = free_ports(4)
 
     def url(self, vhost: str = "/", *, user: str = "guest", password: str = "guest") -> str:
         """Return the address, as settings have it."""
@@ -149,7 +148,7 @@ class RabbitServer:
         process.wait()
         assert process.stdin is not None
         process.stdin.close()
-        _wait_until(lambda: not _answers(self.port), "the port to close")
+        wait_until(lambda: not answers(self.port), "the port to close", limit=START_SECONDS)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -216,7 +215,9 @@ class RabbitServer:
         process = self._process
         assert process is not None
         try:
-            _wait_until(lambda: process.poll() is not None or _answers(self.port), "the port to open")
+            wait_until(
+                lambda: process.poll() is not None or answers(self.port), "the port to open", limit=START_SECONDS
+            )
             if process.poll() is not None:
                 raise RuntimeError("RabbitMQ ended at once")
         except Exception as error:
@@ -261,31 +262,3 @@ def running_rabbitmq(folder: Path, **config: str) -> Iterator[RabbitServer]:
         yield server
     finally:
         server.close()
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
-            # Who asks a free port often enough is given that very port once, and talks to itself.
-            return bool(probe.getsockname() != probe.getpeername())
-    except OSError:
-        return False
-
-
-def _wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited in vain for {what}")
-        time.sleep(0.02)

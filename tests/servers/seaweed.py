@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import obstore
 import pytest
 from obstore.store import S3Store
+from tests.servers.ports import free_ports
 
 ACCESS_KEY = "glowplug-test"
 SECRET_KEY = "not-a-secret-000000000000000000"
@@ -79,7 +79,7 @@ def find_weed() -> str | None:
 def running_s3(program: str, folder: Path) -> Iterator[S3Server]:
     """Run the server with one empty bucket until the block ends."""
     (folder / "keys.json").write_text(json.dumps(_identities()))
-    ports = _free_ports(8)
+    ports = free_ports(8)
     command = _command(program, folder, ports)
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
@@ -142,17 +142,6 @@ def _identities() -> dict[str, object]:
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     actions = ["Admin", "Read", "List", "Tagging", "Write"]
     return {"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]}
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _wait_for(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from glowplug.client.exchange import Ask, Exchange
+from glowplug.client.files import read_piece
 from glowplug.client.views import ArtifactView, UploadPartView, UploadView
 from glowplug.errors import Conflict, Corrupt, Forbidden, InvalidInput, NotReady, Unreachable
 from glowplug.lifecycle import cancel
@@ -102,14 +103,13 @@ def _place(upload_id: str, part: UploadPartView) -> str:
 
 
 async def _bytes_of(path: Path, part: UploadPartView) -> AsyncIterator[bytes]:
-    left = part.size_bytes
-    with await asyncio.to_thread(path.open, "rb") as stream:
-        stream.seek(part.offset)
-        while left and (piece := await asyncio.to_thread(stream.read, min(PIECE_BYTES, left))):
-            left -= len(piece)
-            yield piece
-    if left:
-        raise InvalidInput(f"{path} became shorter while it was sent; send it again")
+    sent = 0
+    while sent < part.size_bytes:
+        piece = await asyncio.to_thread(read_piece, path, part.offset + sent, min(PIECE_BYTES, part.size_bytes - sent))
+        if not piece:
+            raise InvalidInput(f"{path} became shorter while it was sent; send it again")
+        sent += len(piece)
+        yield piece
 
 
 def _digest_and_size(path: Path) -> tuple[str, int]:
