@@ -17,6 +17,7 @@ from urllib.parse import quote
 from glowplug.artifact import parse_uri
 from glowplug.client.exchange import Ask, Exchange
 from glowplug.client.parted_upload import PartedUpload
+from glowplug.client.pieces import read_piece
 from glowplug.client.views import ArtifactView, JobView, Result
 from glowplug.errors import Corrupt, DiskFull, NotFound, SettingsError
 
@@ -97,14 +98,6 @@ def safe_name(name: str) -> str:
     """Return `name` as a plain file name: no folders, no odd characters, not hidden, its ending kept."""
     plain = _UNSAFE.sub("_", name.replace("\\", "/").rpartition("/")[2]).lstrip("._ +@=-")
     return plain[-LONGEST_NAME:].lstrip("._ +@=-") or "file"
-
-
-def read_piece(path: str | os.PathLike[str], offset: int, size_bytes: int) -> bytes:
-    """Read `size_bytes` of a file from `offset`, fewer at its end, and leave no open file behind."""
-    # A file that is opened in one thread and read in the next stays open if its reader is cancelled in between.
-    with open(path, "rb") as stream:
-        stream.seek(offset)
-        return stream.read(size_bytes)
 
 
 def _pieces(source: Source) -> Callable[[], AsyncIterator[bytes]]:

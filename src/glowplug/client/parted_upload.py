@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from glowplug.client.exchange import Ask, Exchange
-from glowplug.client.files import read_piece
+from glowplug.client.pieces import read_piece
 from glowplug.client.views import ArtifactView, UploadPartView, UploadView
 from glowplug.errors import Conflict, Corrupt, Forbidden, InvalidInput, NotReady, Unreachable
 from glowplug.lifecycle import cancel
