@@ -24,6 +24,7 @@ GlowplugError
 │   ├── DeadlineExceeded       no answer in time                            504
 │   ├── ModelCrashed           the model's process died                     502
 │   ├── TaskFailed             the model's code raised                      500
+│   │   └── OutOfMemory        no room for the call; what it held is freed  500
 │   ├── JobFailed              a job ended as failed                        502
 │   ├── LeaseLost              somebody else owns the job now               409
 │   ├── DiskFull               no room to write                             507
@@ -221,6 +222,12 @@ class TaskFailed(RemoteError):
     code = "task_failed"
     status = 500
     retryable = False
+
+
+class OutOfMemory(TaskFailed):
+    """The device or the machine had no room for the call; what it held has been freed, and a smaller one may fit."""
+
+    code = "out_of_memory"
 
 
 class JobFailed(RemoteError):

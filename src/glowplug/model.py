@@ -34,7 +34,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@=-]{0,127}")
 class FileParameter:
     """Marks a task parameter that is a file: callers send an artifact reference, the task gets a local copy."""
 
-    kind: Literal["file", "image"] = "file"
+    kind: Literal["file", "image", "folder"] = "file"
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
         """Tell pydantic that whoever validates hands over the file: `context.open_file(value, kind)`."""
@@ -44,6 +44,8 @@ class FileParameter:
     def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
         """Describe the parameter in JSON Schema: a reference to an artifact."""
         del schema, handler
+        if self.kind == "folder":
+            return {"type": "string", "format": "artifact-folder"}
         media_type = "image/*" if self.kind == "image" else "application/octet-stream"
         return {"type": "string", "format": "artifact", "contentMediaType": media_type}
 
@@ -53,10 +55,24 @@ class FileParameter:
 
 if TYPE_CHECKING:
     File = Path
+    Folder = Path
     Image = PillowImage.Image
 else:
     File = Annotated[Path, FileParameter("file")]
+    Folder = Annotated[Path, FileParameter("folder")]
     Image = Annotated[Any, FileParameter("image")]
+
+
+OPERATIONS = (
+    "embeddings",
+    "images/generations",
+    "images/edits",
+    "images/inpaints",
+    "audio/speech",
+    "audio/transcriptions",
+    "chat/completions",
+)
+"""What other protocols ask for; a task that `serves` one of them takes and gives what docs/guide/protocols.md says."""
 
 
 class Batch(list[T], Generic[T]):
@@ -69,7 +85,8 @@ class TaskOptions:
 
     `batch` calls at most are handed over together, waiting `batch_wait_seconds` for company. `stall_seconds` ends a
     run that shows no sign of life. `on_new_version` says what a checkpoint of another model version is worth. With
-    `warm_up` off, the example is shown but not run before the model is ready: for a task that takes long.
+    `warm_up` off, the example is shown but not run before the model is ready: for a task that takes long. `serves`
+    is one of `OPERATIONS`: callers who speak that protocol reach the task by the name of its model.
     """
 
     example: Mapping[str, Any] | None = None
@@ -81,6 +98,11 @@ class TaskOptions:
     budget: Budget = Budget()
     on_new_version: Literal["restart", "refuse"] = "restart"
     warm_up: bool = True
+    serves: str = ""
+
+    def __post_init__(self) -> None:
+        if self.serves and self.serves not in OPERATIONS:
+            raise SettingsError(f"@task serves={self.serves!r}: known operations are {', '.join(OPERATIONS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +154,7 @@ class Model:
     weights: ClassVar[Mapping[str, str]] = {}
     required: ClassVar[bool] = True
     slots: ClassVar[int] = 1
+    check_seconds: ClassVar[float | None] = None
 
     def load(self, ctx: LoadContext) -> None:
         """Bring the model into memory; runs once in its own process, off the HTTP side."""
@@ -141,6 +164,21 @@ class Model:
 
     def unload(self) -> None:
         """Give memory back before the process ends."""
+
+    def check(self) -> None:
+        """Raise if something that the model leans on is gone, such as a server that it asks.
+
+        Called now and then, beside the calls, in a model whose class sets `check_seconds`.
+        """
+
+    @classmethod
+    def sources(cls, options: Mapping[str, str]) -> Mapping[str, str]:
+        """Return where each of the weights is fetched from; a model whose source is an option overrides this.
+
+        It is called before `load`, in the model's process, and imports nothing heavy.
+        """
+        del options
+        return cls.weights
 
     @classmethod
     def model_name(cls) -> str:

@@ -149,7 +149,8 @@ class Delivery:
 class TaskInfo:
     """A task as the gateway knows it: schemas are JSON Schema, built in the model's own process.
 
-    `on_new_version` is `restart` or `refuse`: what a checkpoint of another model version is worth.
+    `on_new_version` is `restart` or `refuse`: what a checkpoint of another model version is worth. `serves` is the
+    operation of another protocol that the task answers, if any.
     """
 
     name: str
@@ -166,6 +167,7 @@ class TaskInfo:
     retry_cap_seconds: float = 300.0
     timeout_seconds: float | None = None
     on_new_version: str = "restart"
+    serves: str = ""
 
 
 @dataclass(frozen=True, slots=True)

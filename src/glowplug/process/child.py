@@ -79,7 +79,7 @@ class Child:
         model_class = resolve(begin.target)
         self._slots = begin.slots or model_class.slots
         workshop = Workshop(model_class, self._wire, self._calls)
-        self._wire.send(workshop.described(self._slots))
+        self._wire.send(workshop.described(self._slots, begin.options))
         order = self._work.get()
         if not isinstance(order, Load):
             raise BugError(f"expected Load, got {type(order).__name__}")

@@ -75,6 +75,7 @@ class TaskSchema:
             retry_cap_seconds=options.budget.retry_cap_seconds,
             timeout_seconds=options.timeout_seconds,
             on_new_version=options.on_new_version,
+            serves=options.serves,
         )
 
 

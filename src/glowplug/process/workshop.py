@@ -6,7 +6,7 @@ import gc
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from glowplug.errors import GlowplugError, InvalidInput, SettingsError, TaskFailed
@@ -49,7 +49,7 @@ class Workshop:
         self._examples: dict[str, bytes] = {}
         self._context = ProcessLoadContext()
 
-    def described(self, slots: int) -> Described:
+    def described(self, slots: int, options: Mapping[str, str]) -> Described:
         """Return what the host should know before the load.
 
         Raises:
@@ -63,7 +63,7 @@ class Workshop:
         return Described(
             info=model_info(self._class, self._schemas),
             options={name: schema.spec.options for name, schema in self._schemas.items()},
-            weights=dict(self._class.weights),
+            weights=dict(self._class.sources(options)),
             required=self._class.required,
             slots=slots,
         )
