@@ -165,6 +165,15 @@ class Model:
     def unload(self) -> None:
         """Give memory back before the process ends."""
 
+    def sleep(self) -> None:
+        """Move what lies on the device to host memory, so that another model has the room; `wake` moves it back.
+
+        Called between calls, never beside one. A model that does not override both is unloaded instead of put to sleep.
+        """
+
+    def wake(self) -> None:
+        """Move what `sleep` moved away back onto the device; the tasks then run as before."""
+
     def check(self) -> None:
         """Raise if something that the model leans on is gone, such as a server that it asks.
 
@@ -184,6 +193,11 @@ class Model:
     def model_name(cls) -> str:
         """Return the name that tasks are prefixed with."""
         return cls.name or cls.__name__.lower()
+
+    @classmethod
+    def can_sleep(cls) -> bool:
+        """Say whether the model moves to host memory and back, instead of being unloaded and loaded again."""
+        return cls.sleep is not Model.sleep and cls.wake is not Model.wake
 
     @classmethod
     def tasks(cls) -> dict[str, TaskSpec]:
