@@ -15,6 +15,8 @@ Address = IPv4Address | IPv6Address
 
 # Well-known prefix of networks that reach IPv4 through a translator: the last 32 bits say whom.
 _NAT64 = IPv6Network("64:ff9b::/96")
+# Public by its number, but each virtual machine of Azure reaches its own host's services there.
+_AZURE_HOST = IPv4Address("168.63.129.16")
 _HOW = "use a public address, or set GLOWPLUG_WEBHOOKS_ALLOW_PRIVATE=true if everybody who submits jobs is trusted"
 
 
@@ -68,7 +70,7 @@ def _is_public(address: Address) -> bool:
         return True  # It stands for the IPv4 address in it, which is checked by itself.
     inside = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_link_local
     local = isinstance(address, IPv6Address) and (address.is_site_local or address.scope_id is not None)
-    return address.is_global and not inside and not local
+    return address.is_global and not inside and not local and address != _AZURE_HOST
 
 
 def _hidden(address: Address) -> list[IPv4Address]:

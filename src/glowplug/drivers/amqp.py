@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,14 +24,12 @@ from aio_pika.abc import AbstractChannel
 from yarl import URL
 
 from glowplug.clock import Clock
+from glowplug.drivers.kept_up import KeptUp
 from glowplug.errors import SettingsError, Unreachable
-from glowplug.lifecycle import Startable, cancel
 
 PORTS = {"amqp": 5672, "amqps": 5671}
 HEARTBEAT_SECONDS = 60
 CONNECT_SECONDS = 10.0
-RETRY_BASE_SECONDS = 0.1
-RETRY_CAP_SECONDS = 3.0
 # What they log of each try, with tracebacks, `on_change` says once.
 _LOUD = ("aiormq", "aio_pika")
 
@@ -97,25 +94,17 @@ class AmqpAddress:
             raise SettingsError(f"the CA file {self.ca_file} of {self.shown} cannot be used: {error}") from error
 
 
-class AmqpConnection(Startable):
-    """A connection that is kept up: `start` returns at once, and tries go on until `stop`.
-
-    `on_change` hears None when it is up, and else why it is not, once for each change.
-    """
+class AmqpConnection(KeptUp):
+    """A connection to RabbitMQ that is kept up, under a `name` that its operator sees."""
 
     def __init__(
         self, address: AmqpAddress, *, name: str, clock: Clock, on_change: Callable[[str | None], None]
     ) -> None:
+        super().__init__(address, clock=clock, on_change=on_change)
         self._address = address
         self._name = name
-        self._clock = clock
-        self._on_change = on_change
         self._connection: aio_pika.Connection | None = None
         self._up = asyncio.Event()
-        self._tried = asyncio.Event()
-        self._told: str | None = None
-        self._why = f"{address.shown} has not answered yet"
-        self._keeper: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
@@ -173,32 +162,9 @@ class AmqpConnection(Startable):
         for name in _LOUD:
             if (library := logging.getLogger(name)).level == logging.NOTSET:
                 library.setLevel(logging.CRITICAL)
-        trust = await asyncio.to_thread(self._address.trust)
-        self._tried.clear()
-        self._keeper = asyncio.create_task(self._keep(trust))
+        await super()._start()
 
-    async def _stop(self) -> None:
-        await cancel(self._keeper)
-        self._keeper = None
-        self._tried.set()
-
-    async def _keep(self, trust: SSLContext | None) -> None:
-        failures = 0
-        while True:
-            try:
-                error = await self._live(trust)
-                failures = 0
-            except Unreachable as refused:
-                error = refused
-            stop_if_canceled()
-            self._told = self._tell(error.message)
-            # Full jitter, so that the gateways do not all come back in the same moment.
-            ceiling = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(failures, 30))
-            failures += 1
-            await self._clock.sleep(random.uniform(0, ceiling))  # noqa: S311 - no secret
-
-    async def _live(self, trust: SSLContext | None) -> Unreachable:
-        """Connect, and return what ended the connection. Raises `Unreachable` if there was none."""
+    async def _live(self, trust: SSLContext | None) -> str:
         lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
         def note_end(_: object, error: BaseException | None) -> None:
@@ -206,18 +172,23 @@ class AmqpConnection(Startable):
             if not lost.done():
                 lost.set_result(error)
 
-        connection = await self._connect(trust, note_end)
+        try:
+            connection = await self._connect(trust, note_end)
+        except Unreachable as refused:
+            stop_if_canceled()
+            return refused.message
         try:
             stop_if_canceled()
             if not lost.done():
                 self._connection = connection
                 self._up.set()
-                self._told = self._tell(None)
-            return Unreachable(explain(await lost, self._address))
+                self._came_up()
+            return explain(await lost, self._address)
         finally:
             self._up.clear()
             self._connection = None
             await _close(connection)
+            stop_if_canceled()
 
     async def _connect(
         self, trust: SSLContext | None, note_end: Callable[[object, BaseException | None], None]
@@ -233,14 +204,6 @@ class AmqpConnection(Startable):
         except (TimeoutError, RuntimeError, OSError, aiormq.exceptions.AMQPError) as error:
             raise Unreachable(explain(error, address)) from error
         return connection
-
-    def _tell(self, why: str | None) -> str | None:
-        self._tried.set()
-        if why is not None:
-            self._why = why
-        if why != self._told or why is None:
-            self._on_change(why)
-        return why
 
 
 class _Open(aiormq.connection.TransportFactory):

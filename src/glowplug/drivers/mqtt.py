@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,39 +17,31 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from glowplug.clock import Clock
+from glowplug.drivers.kept_up import KeptUp
 from glowplug.drivers.mqtt_address import ANSWER_SECONDS, MqttAddress, explain
 from glowplug.errors import Unreachable
-from glowplug.lifecycle import Startable, cancel
 
 T = TypeVar("T")
 LEAVE_SECONDS = 1.0
 KEEPALIVE_SECONDS = 30
-RETRY_BASE_SECONDS = 0.1
-RETRY_CAP_SECONDS = 3.0
 ONLINE, OFFLINE = b"online", b"offline"
 _QUIET = logging.getLogger("glowplug.drivers.mqtt.library")
 
 
-class MqttConnection(Startable):
-    """A connection that is kept up: `start` returns at once, and tries go on until `stop`.
+class MqttConnection(KeptUp):
+    """A connection to an MQTT broker that is kept up.
 
     The topic `presence` says `online` while it is up, and `offline` after that, by the broker itself if need be.
-    `on_change` hears None when it is up, and else why it is not, once for each change.
     """
 
     def __init__(
         self, address: MqttAddress, *, presence: str, clock: Clock, on_change: Callable[[str | None], None]
     ) -> None:
+        super().__init__(address, clock=clock, on_change=on_change)
         self._address = address
         self._presence = presence
-        self._clock = clock
-        self._on_change = on_change
         self._client: _Client | None = None
         self._sending: set[asyncio.Future[None]] = set()
-        self._tried = asyncio.Event()
-        self._told: str | None = None
-        self._why = f"{address.shown} has not answered yet"
-        self._keeper: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
@@ -82,27 +73,9 @@ class MqttConnection(Startable):
 
     async def _start(self) -> None:
         _QUIET.setLevel(logging.CRITICAL)
-        trust = await asyncio.to_thread(self._address.trust)
-        self._tried.clear()
-        self._keeper = asyncio.create_task(self._keep(trust), name="mqtt")
-
-    async def _stop(self) -> None:
-        await cancel(self._keeper)
-        self._keeper = None
-        self._tried.set()
-
-    async def _keep(self, trust: SSLContext | None) -> None:
-        failures = 0
-        while True:
-            why = await self._live(trust)
-            failures = 0 if self._told is None else failures + 1
-            self._tell(why)
-            # Full jitter, so that the gateways do not all come back in the same moment.
-            ceiling = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(failures, 30))
-            await self._clock.sleep(random.uniform(0, ceiling))  # noqa: S311 - no secret
+        await super()._start()
 
     async def _live(self, trust: SSLContext | None) -> str:
-        """Connect, and return what ended the connection or kept it from coming up."""
         client = _client(self._address, self._presence, trust)
         try:
             await _enter(client)
@@ -118,7 +91,7 @@ class MqttConnection(Startable):
             await client.send(self._presence, ONLINE, True)
             await client.subscribe(self._presence, options=SubscribeOptions(qos=1, noLocal=True, retainHandling=2))
             self._client = client
-            self._tell(None)
+            self._came_up()
             async for message in client.messages:
                 # Another gateway at the same topic has gone; this one is still there.
                 if message.payload == OFFLINE:
@@ -131,14 +104,6 @@ class MqttConnection(Startable):
             with suppress(aiomqtt.MqttError, TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await client.send(self._presence, OFFLINE, True)
-
-    def _tell(self, why: str | None) -> None:
-        self._tried.set()
-        before, self._told = self._told, why
-        if why is not None:
-            self._why = why
-        if why is None or why != before:
-            self._on_change(why)
 
 
 class _Client(aiomqtt.Client):

@@ -23,6 +23,8 @@ from glowplug.lifecycle import Startable, cancel
 from glowplug.store import Delivery, Store, Try
 
 READ_EVENTS = 100
+# A door is offered so many at once: what it took before its time was up need not be told again.
+OFFERED_EVENTS = 20
 TRIES_KEPT = 20
 LONGEST_ERROR = 300
 # Looks take at most one part in so many of the time.
@@ -254,7 +256,18 @@ class Teller(Startable):
         self._say(after, told, target, seconds)
 
     async def _offer(self, job: Job, events: Sequence[JobEvent]) -> Told:
-        """Tell the door, within a bound of time; whatever it raises is a failure."""
+        """Tell the door piece by piece, each within a bound of time; what earlier pieces brought stays."""
+        told, began = Told(0), self._clock.monotonic()
+        for start in range(0, len(events), OFFERED_EVENTS):
+            piece = events[start : start + OFFERED_EVENTS]
+            told = replace(now := await self._offer_piece(job, piece), seq=max(told.seq, now.seq))
+            late = self._clock.monotonic() - began >= self._pace.tell_seconds
+            if now.error or now.gone or late or now.seq < piece[-1].seq:
+                break
+        return told
+
+    async def _offer_piece(self, job: Job, events: Sequence[JobEvent]) -> Told:
+        """Tell the door; whatever it raises is a failure."""
         tell = asyncio.ensure_future(self._door.tell(job, events))
         try:
             await first_of(_ended(tell), self._clock.sleep(self._pace.tell_seconds))
@@ -278,6 +291,9 @@ class Teller(Startable):
         elif not told.error and target in self._failing:
             self._failing.discard(target)
             emit("delivery.restored", door=door, target=target)
+        if after.given_up:
+            # Nobody may ever ask there again: what is kept for it must not stay for ever.
+            self._failing.discard(target)
 
     def _report(self, error: Exception) -> None:
         if not self._failed:

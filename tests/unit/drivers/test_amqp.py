@@ -205,6 +205,17 @@ async def test_a_server_that_is_not_there_is_tried_again_and_again_and_told_of_o
     assert len(heard) == 1
 
 
+async def test_a_host_that_can_be_no_name_is_told_and_tried_again() -> None:
+    heard: list[str | None] = []
+    clock = ManualClock()
+    async with connection("amqp://a..b", heard, clock) as made:
+        for _ in range(3):
+            with pytest.raises(Unreachable, match=r"a\.\.b"):
+                await made.channel(confirms=False)
+            await clock.advance(10)
+    assert len(heard) == 1
+
+
 async def test_a_stop_does_not_wait_for_the_server(closed_port: int) -> None:
     made = connection(f"amqp://127.0.0.1:{closed_port}", [], ManualClock())
     await made.start()

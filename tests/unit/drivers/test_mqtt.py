@@ -69,6 +69,14 @@ async def test_nobody_there_is_told_once_with_the_fix() -> None:
         assert heard.empty()
 
 
+async def test_a_host_that_can_be_no_name_is_told_with_its_address() -> None:
+    heard: asyncio.Queue[str | None] = asyncio.Queue()
+    async with connection("mqtt://a..b", heard) as made, asyncio.timeout(20):
+        assert "a..b" in str(await heard.get())
+        with pytest.raises(Unreachable, match=r"a\.\.b"):
+            await made.publish("a", b"b")
+
+
 async def test_a_wrong_login_is_told_with_the_fix(mosquitto: MosquittoServer) -> None:
     host = f"127.0.0.1:{mosquitto.port}"
     wrong = await said_of(f"mqtt://{USER}:guessed@{host}")

@@ -15,7 +15,7 @@ from tests.unit.gateway.listeners import Listener, completed, refused, run, subm
 
 from glowplug.clock import ManualClock
 from glowplug.door import DAY_SECONDS, Told
-from glowplug.gateway.telling import Patience, Teller, TellingPace, again, judged, outcome
+from glowplug.gateway.telling import OFFERED_EVENTS, Patience, Teller, TellingPace, again, judged, outcome
 from glowplug.job import Follower, Job, JobEvent, JobRequest, Note, Outcome, OutcomeKind
 from glowplug.store import Delivery, Hold, Report, Settlement, Try, Want
 from glowplug.stores.memory import MemoryStore
@@ -214,6 +214,28 @@ class TestTelling:
             await until(lambda: len(door.told) >= 252)
             assert door.of(job) == list(range(1, 253))
             assert (await nothing_due(store, job)).seq == 252
+
+    async def test_what_a_door_took_before_its_time_was_up_is_not_told_again(
+        self, store: MemoryStore, clock: ManualClock
+    ) -> None:
+        hangs = asyncio.Event()
+
+        class Slow(Listener):
+            async def tell(self, job: Job, events: Sequence[JobEvent]) -> Told:
+                if events[0].seq > OFFERED_EVENTS and not hangs.is_set():
+                    hangs.set()
+                    await asyncio.Event().wait()
+                return await super().tell(job, events)
+
+        slow = Slow()
+        await submitted(store, slow)
+        job = (await store.claim("w1", [Want(("echo.say",), 1)], timedelta(seconds=60)))[0]
+        notes = tuple(Note("metrics", {"epoch": number}) for number in range(OFFERED_EVENTS))
+        await store.note([Report(Hold(job.id, job.token), notes)])
+        async with telling(slow, store, clock):
+            await wind(clock, lambda: len(slow.told) == OFFERED_EVENTS + 2, step=10)
+        assert hangs.is_set()
+        assert slow.of(job) == list(range(1, OFFERED_EVENTS + 3))
 
     async def test_a_long_log_of_which_one_event_is_wanted_is_passed_over(
         self, store: MemoryStore, clock: ManualClock
