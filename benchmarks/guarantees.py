@@ -13,8 +13,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,48 +128,35 @@ def trial(place: Place, contender: Contender | None) -> AbstractContextManager[T
     return _ours(place) if contender is None else _theirs(place, contender)
 
 
-class _theirs(AbstractContextManager[Trial]):  # noqa: N801 - it is used as a function
-    def __init__(self, place: Place, contender: Contender) -> None:
-        self._environment = place.fresh()
-        self._contender = contender
+@contextmanager
+def _theirs(place: Place, contender: Contender) -> Iterator[Trial]:
+    environment = place.fresh()
+    contender.prepare(environment)
 
-    def __enter__(self) -> Trial:
-        environment, contender = self._environment, self._contender
-        contender.prepare(environment)
+    def results() -> int | None:
+        if contender.results is None:
+            return None
+        with suppress(psycopg.Error), psycopg.connect(environment["BENCH_PG"], autocommit=True) as connection:
+            row = connection.execute(contender.results).fetchone()
+            return int(row[0]) if row else 0
+        return 0
 
-        def results() -> int | None:
-            if contender.results is None:
-                return None
-            with suppress(psycopg.Error), psycopg.connect(environment["BENCH_PG"], autocommit=True) as connection:
-                row = connection.execute(contender.results).fetchone()
-                return int(row[0]) if row else 0
-            return 0
-
-        return Trial(
-            lambda kind, count, seconds: contender.submit(kind, count, seconds, environment),
-            lambda: program(contender.worker, environment),
-            results,
-            Path(environment["BENCH_STAMPS"]),
-        )
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    yield Trial(
+        lambda kind, count, seconds: contender.submit(kind, count, seconds, environment),
+        lambda: program(contender.worker, environment),
+        results,
+        Path(environment["BENCH_STAMPS"]),
+    )
 
 
-class _ours(AbstractContextManager[Trial]):  # noqa: N801 - it is used as a function
-    def __init__(self, place: Place) -> None:
-        self._running = ours(place.fresh())
-
-    def __enter__(self) -> Trial:
-        port, worker, stamps = self._running.__enter__()
+@contextmanager
+def _ours(place: Place) -> Iterator[Trial]:
+    with ours(place.fresh()) as (port, worker, stamps):
 
         def submit(kind: str, count: int, seconds: float) -> None:
             asyncio.run(enqueue(port, count, kind, seconds))
 
-        return Trial(submit, worker, lambda: asyncio.run(_completed(port)), stamps)
-
-    def __exit__(self, *_: object) -> None:
-        self._running.__exit__(None, None, None)
+        yield Trial(submit, worker, lambda: asyncio.run(_completed(port)), stamps)
 
 
 async def _completed(port: int) -> int:
