@@ -1,0 +1,1 @@
+"""Object detectors: trained on YOLO-format folders, converted to ONNX, and used, by an engine behind one contract."""
