@@ -1,0 +1,34 @@
+"""What a load ends in: the pipelines of one model, which share their modules, and where they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Family = Literal["flux", "sdxl", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Pipelines of diffusers; `edit` and `inpaint` are None where the family has none.
+
+    `pixels` is the width and height of a picture unless somebody asks for another; sizes are multiples of `multiple`.
+    `steps` and `guidance` are used where the caller names none; with `guidance` None the model takes none at all.
+    `negative` says whether it knows negative prompts, `metadata` whether files tell how they came about, unless the
+    caller says. `title` names the model in them. Previews come every `preview_seconds`, 0 being never.
+    """
+
+    family: Family
+    generate: Any
+    edit: Any | None
+    inpaint: Any | None
+    device: str
+    dtype: str
+    pixels: int
+    multiple: int
+    steps: int = 30
+    guidance: float | None = 5.0
+    negative: bool = True
+    metadata: bool = True
+    preview_seconds: float = 1.0
+    title: str = ""
