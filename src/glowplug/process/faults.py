@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
+import re
+import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
-from glowplug.errors import DiskFull, GlowplugError, Stop, TaskFailed
+from glowplug.errors import DiskFull, GlowplugError, OutOfMemory, Stop, TaskFailed
 from glowplug.readiness.component_snapshot import ErrorClass
 
 LONGEST_MESSAGE = 500
@@ -33,6 +37,11 @@ _NETWORK_NAMES = frozenset(
     )
 )
 """Classes of the usual network libraries that share no base with one another."""
+_FULL = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|failed to allocate memory|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+"""How torch, ONNX Runtime, CTranslate2 and cuBLAS word it in a plain RuntimeError."""
 
 
 def cleaned(text: str) -> str:
@@ -77,6 +86,8 @@ def task_error(error: BaseException) -> GlowplugError:
     if isinstance(error, GlowplugError):
         return error
     name = type(error).__name__
+    if any(_is_out_of_memory(link) for link in _chain(error)):
+        return OutOfMemory(f"out of memory: {one_line(error)}; ask for less at once")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return DiskFull(f"no room on the disk: {one_line(error)}", error_class=name)
     if isinstance(error, (SystemExit, Stop)):
@@ -93,8 +104,34 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
+def free_memory(error: BaseException) -> None:
+    """Let go of what the calls behind an error held, on the device too; the model itself stays."""
+    for link in _chain(error):
+        # Its frames keep every tensor of the failed call alive.
+        traceback.clear_frames(link.__traceback__)
+    gc.collect()
+    empty_caches()
+
+
+def empty_caches() -> None:
+    """Give the blocks that torch keeps for the next call back to the device, where torch is in use."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    # A device that has just failed may fail here too, and the call's own error is the one to tell.
+    with suppress(Exception):
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+    with suppress(Exception):
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return True
+    # onnxruntime's own exceptions are no RuntimeErrors; what is about the disk is told apart by its number.
+    return isinstance(error, Exception) and not isinstance(error, OSError) and bool(_FULL.search(str(error)))
 
 
 def _is_network(error: BaseException) -> bool:

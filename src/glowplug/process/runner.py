@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any
 
-from glowplug.errors import GlowplugError, Interrupted, Stop, TaskFailed
+from glowplug.errors import GlowplugError, Interrupted, OutOfMemory, Stop, TaskFailed
 from glowplug.job import OutcomeKind
 from glowplug.model import Model
 from glowplug.process.contexts import BatchContext, ProcessRunContext
-from glowplug.process.faults import story, task_error
+from glowplug.process.faults import free_memory, story, task_error
 from glowplug.process.files import Files
 from glowplug.process.protocol import Ended, WireError
 from glowplug.process.results import encoded
@@ -100,6 +100,8 @@ class Runner:
     def _run_each(self, schema: TaskSchema, calls: Sequence[Valid], error: BaseException) -> None:
         # One bad call must not take its company down, and only running them alone shows which one it was.
         calls[0].context.log(f"the batch of {len(calls)} failed and is run one by one: {story(error)}")
+        if isinstance(task_error(error), OutOfMemory):
+            free_memory(error)
         for call in calls:
             self._run_one(schema, call)
 
@@ -122,6 +124,8 @@ class Runner:
         ours = task_error(error)
         if not isinstance(error, GlowplugError):
             context.log(story(error))
+        if isinstance(ours, OutOfMemory):
+            free_memory(error)
         ended = Ended(call_id, OutcomeKind.FAILED, error=WireError.of(ours), scratch_used=used)
         self._tell_end(context, ended)
 

@@ -17,6 +17,7 @@ from glowplug.errors import (
     InvalidInput,
     MissingExtra,
     NotFound,
+    OutOfMemory,
     SettingsError,
     TaskFailed,
     Unreachable,
@@ -84,6 +85,29 @@ def test_a_task_that_raises_has_failed_with_the_name_of_what_it_raised() -> None
         "KeyError: 'colour'",
         {"error_class": "KeyError"},
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA failed with error out of memory"),
+        Exception("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 1024"),
+        caused(ValueError("cannot decode"), MemoryError()),
+    ],
+    ids=lambda error: f"{type(error).__name__} {str(error)[:20]}",
+)
+def test_want_of_memory_is_told_as_such_whoever_words_it(error: Exception) -> None:
+    told = task_error(error)
+    assert (type(told), told.data) == (OutOfMemory, {})
+
+
+def test_a_disk_that_speaks_of_memory_is_no_want_of_memory() -> None:
+    assert type(task_error(OSError(errno.EIO, "Cannot allocate: out of memory"))) is TaskFailed
 
 
 def test_errors_of_ours_stay_as_they_are() -> None:
