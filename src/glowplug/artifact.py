@@ -1,7 +1,8 @@
 """Artifacts: bytes with a name in object storage, of which everybody else holds only a reference.
 
 Layout of keys: `jobs/{job_id}/{token}/{name}` for what a job attempt writes, `inputs/{id}/{name}` for uploads. A job's
-artifacts become visible with the guarded finish; those of a lost attempt stay unreferenced and are swept.
+artifacts become visible with the guarded finish; those of a lost attempt stay unreferenced and are swept. All other
+keys are the operator's own: data sets, models of before, results where a backend wants them.
 """
 
 from __future__ import annotations
@@ -63,6 +64,18 @@ def checked_key(key: str) -> str:
             f"not an artifact key: {key[:80]!r}; use letters, digits, '.', '_', '-' and '/' between parts"
         )
     return key
+
+
+def is_folder(key: str) -> bool:
+    """Say whether a reference's key is of a folder, with all that lies below it: it ends in a slash."""
+    return key.endswith("/")
+
+
+def checked_folder(key: str) -> str:
+    """Return a folder's key without its final slash, as `ArtifactStore.walk` takes it. Raises `InvalidInput`."""
+    if not is_folder(key):
+        raise InvalidInput(f"not the key of a folder: {key[:80]!r}; it ends in a slash")
+    return checked_key(key[:-1])
 
 
 def checked_range(start: int, end: int | None) -> None:

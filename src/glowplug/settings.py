@@ -74,7 +74,9 @@ class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Without `preload` a model is only imported until work waits for it. With `exit_on_load_failure` the worker ends when
     its model has failed and will not be tried again. Whoever answers at `backend_url` is told when the model is ready
-    or has failed. `options` go to every model; those of one model stand in `Settings.options`.
+    or has failed. `max_folder_files` and `max_folder_bytes` bound a folder that a job's input names, `max_url_bytes` a
+    file that it names by http address, which leads into a private network only with `allow_private_urls`. `options` go
+    to every model; those of one model stand in `Settings.options`.
     """
 
     host: str = "127.0.0.1"
@@ -95,6 +97,10 @@ class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cancel_grace_seconds: Seconds = 5.0
     drain_seconds: Seconds = 30.0
     memory_limit_bytes: Bytes | None = None
+    max_folder_files: Count = 100_000
+    max_folder_bytes: Bytes = 64 << 30
+    max_url_bytes: Bytes = 64 << 20
+    allow_private_urls: bool = False
     options: Options = msgspec.field(default_factory=dict)
 
 

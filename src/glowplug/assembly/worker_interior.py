@@ -25,6 +25,7 @@ from glowplug.process.host import Host
 from glowplug.readiness import State
 from glowplug.runtime.admission import Admission
 from glowplug.runtime.direct import DirectApp, DirectParts, DirectPolicy
+from glowplug.runtime.folders import FolderLimits
 from glowplug.runtime.interruption import Interruptions, Notice, serve_until_left
 from glowplug.runtime.notices import NoticeParts, Notices
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
@@ -68,7 +69,9 @@ class WorkerInterior(Startable):
                 scratch=parts.scratch / "jobs",
                 direct=direct,
                 policy=WorkerPolicy(
-                    lease_seconds=settings.gateway.lease_seconds, drain_seconds=settings.worker.drain_seconds
+                    lease_seconds=settings.gateway.lease_seconds,
+                    drain_seconds=settings.worker.drain_seconds,
+                    folders=folder_limits(settings),
                 ),
             )
         )
@@ -118,7 +121,13 @@ class WorkerInterior(Startable):
 
 def direct_policy(settings: Settings, token: str) -> DirectPolicy:
     """Return who may call this worker directly: on loopback everybody, else who has the worker token."""
-    return DirectPolicy(admission=Admission(token=None if is_loopback(settings.worker.host) else token))
+    admission = Admission(token=None if is_loopback(settings.worker.host) else token)
+    return DirectPolicy(admission=admission, folders=folder_limits(settings))
+
+
+def folder_limits(settings: Settings) -> FolderLimits:
+    """Return how much one folder of an input may hold."""
+    return FolderLimits(files=settings.worker.max_folder_files, size_bytes=settings.worker.max_folder_bytes)
 
 
 def own_routes(parts: InteriorParts, host: Host) -> Application:

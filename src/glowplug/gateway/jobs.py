@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from glowplug.artifact import references
+from glowplug.artifact import is_folder, references
 from glowplug.clock import Clock
 from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge, Unauthorized, UserError
 from glowplug.gateway import data_urls
@@ -238,14 +238,13 @@ class Jobs:
             raise InvalidInput("expires_at has passed before the job could start", fields=[{"path": "expires_at"}])
 
     async def check_references(self, value: Any, subject: Subject) -> None:
-        """Return if the subject sees all the artifacts that an input names. Raises `InvalidInput`."""
+        """Return if the subject sees all the artifacts and folders that an input names. Raises `InvalidInput`."""
         for key in references(value):
             try:
-                await self._shelf.find(key, subject)
+                await (self._shelf.check_folder if is_folder(key) else self._shelf.find)(key, subject)
             except NotFound as error:
-                raise InvalidInput(
-                    f"there is no artifact {key[:80]!r}; upload it with PUT /v1/artifacts/NAME first", key=key[:200]
-                ) from error
+                fix = "put files below it" if is_folder(key) else "upload it with PUT /v1/artifacts/NAME"
+                raise InvalidInput(f"there is no artifact {key[:80]!r}; {fix} first", key=key[:200]) from error
 
 
 def _once_loaded(model: ComponentSnapshot, position: int, usual: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 A job's artifacts are those that its row speaks of. What a lost attempt has written is nowhere to be found; previews
 of the running attempt are shown before the end, the last few of them also when the row has moved on to the next.
+What lies outside of the folders that are kept here, such as data sets, is for those alone who see everything.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from glowplug.artifact import SCHEME, Artifact, ArtifactStore, Stat, checked_key
+from glowplug.artifact import SCHEME, Artifact, ArtifactStore, Stat, checked_folder, checked_key
 from glowplug.errors import Conflict, Corrupt, DiskFull, Forbidden, InvalidInput, LeaseLost, NotFound
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.room import Room
@@ -50,9 +51,28 @@ class Shelf:
         # Their names hold a random part that only the one who made them knows.
         if key.startswith(OPEN_FOLDERS):
             return Found(await self._artifacts.stat(key), guess_media_type(key))
-        if not key.startswith("jobs/"):
+        if key.startswith("jobs/"):
+            return await self._of_job(key, subject)
+        # Everything else in the store is the operator's own.
+        if not subject.sees_all:
             raise _missing(key)
-        return await self._of_job(key, subject)
+        return Found(await self._artifacts.stat(key), guess_media_type(key))
+
+    async def check_folder(self, key: str, subject: Subject) -> None:
+        """Return if there is something below a folder that the subject may see all of.
+
+        Users see a folder of uploads whose random name they know, and no other: a listing would tell them names.
+
+        Raises:
+            NotFound, InvalidInput: there is none such.
+        """
+        prefix = checked_folder(key)
+        named = key.startswith(OPEN_FOLDERS) and "/" in prefix
+        if not subject.sees_all and not named:
+            raise _missing(key)
+        async for _ in self._artifacts.walk(prefix):
+            return
+        raise _missing(key)
 
     async def upload(self, name: str, chunks: AsyncIterator[bytes], media_type: str | None) -> Artifact:
         """Store a caller's file under a key of its own. Raises `TooLarge` while it streams, `DiskFull`."""

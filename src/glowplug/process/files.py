@@ -29,16 +29,19 @@ class Files:
         self._count = 0
 
     def open_file(self, value: object, kind: str) -> object:
-        """Return the path of a file parameter, or the picture of an image parameter."""
+        """Return the path of a file or folder parameter, or the picture of an image parameter."""
         if not isinstance(value, str):
             raise ValueError("an artifact reference or a data URL is expected, as a string")  # noqa: TRY004 - pydantic
-        if value.startswith("data:"):
+        if value.startswith("data:") and kind != "folder":
             data = _data_of(value)
             return _image(BytesIO(data)) if kind == "image" else self._written(data)
         path = self._paths.get(value)
         if path is None:
             what = "no such artifact" if value.startswith(SCHEME) else f"not a reference ('{SCHEME}…') or data URL"
             raise ValueError(f"{what}: {value[:SHOWN_CHARACTERS]}")
+        if (kind == "folder") != Path(path).is_dir():
+            fix = "a folder is expected, with a slash at its end" if kind == "folder" else "a file is expected"
+            raise ValueError(f"{fix}: {value[:SHOWN_CHARACTERS]}")
         return _image(BytesIO(_read(Path(path)))) if kind == "image" else Path(path)
 
     def _written(self, data: bytes) -> Path:

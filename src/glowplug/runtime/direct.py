@@ -38,6 +38,7 @@ from glowplug.runtime.asgi import (
 from glowplug.runtime.batcher import Batchers
 from glowplug.runtime.direct_sink import DirectSink, answer_end, break_off
 from glowplug.runtime.directory import Directory
+from glowplug.runtime.folders import FolderLimits
 from glowplug.runtime.inputs import fetch_inputs, file_keys
 from glowplug.runtime.scratch import remove, sweep
 from glowplug.runtime.uploads import put_once
@@ -56,6 +57,7 @@ class DirectPolicy:
     waiting_calls: int = 1024
     grace_seconds: float = 20.0
     watch_after_seconds: float = 0.05
+    folders: FolderLimits = FolderLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ class DirectApp(Startable):
             keys = file_keys(references(msgspec.json.decode(body)))
         except msgspec.DecodeError as error:
             raise InvalidInput(f"the body is not JSON: {error}") from error
-        return await fetch_inputs(self._parts.artifacts, keys, folder / "inputs")
+        return await fetch_inputs(self._parts.artifacts, keys, folder / "inputs", self._policy.folders)
 
 
 def _nobody() -> None:

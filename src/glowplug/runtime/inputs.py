@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from glowplug.artifact import SCHEME, Artifact, ArtifactStore, checked_key
+from glowplug.artifact import SCHEME, Artifact, ArtifactStore, checked_key, is_folder
 from glowplug.errors import Conflict, Corrupt, InvalidInput, NotFound
 from glowplug.job import Checkpoint
 from glowplug.lifecycle import in_thread
+from glowplug.runtime.folders import FolderLimits, Tell, fetch_folder, nobody
 from glowplug.runtime.scratch import write_chunks
 from glowplug.store import ModelInfo, TaskInfo
 
@@ -31,23 +32,41 @@ def file_keys(references: Sequence[str]) -> list[str]:
 
 def _is_key(key: str) -> bool:
     try:
-        checked_key(key)
+        checked_key(key.removesuffix("/"))
     except InvalidInput:
         return False
     return True
 
 
-async def fetch_inputs(artifacts: ArtifactStore, keys: Sequence[str], folder: Path) -> dict[str, str]:
-    """Copy artifacts into `folder` and map each reference to its local file. Raises `NotFound`, naming the artifact."""
+async def fetch_inputs(
+    artifacts: ArtifactStore,
+    keys: Sequence[str],
+    folder: Path,
+    limits: FolderLimits | None = None,
+    tell: Tell = nobody,
+) -> dict[str, str]:
+    """Copy artifacts into `folder` and map each reference to its local file or folder; `tell` hears of folders.
+
+    Raises:
+        NotFound: an artifact is not there, or nothing is below a folder; it is named.
+        TooLarge: there is more in a folder than the limits allow.
+    """
     files: dict[str, str] = {}
     for number, key in enumerate(keys):
-        target = folder / str(number) / key.rsplit("/", 1)[-1]
-        try:
-            await write_chunks(target, artifacts.read(key))
-        except NotFound as error:
-            raise NotFound(f"the input names {SCHEME}{key}, which is not there; upload it first", key=key) from error
+        target = folder / str(number) / key.removesuffix("/").rsplit("/", 1)[-1]
+        if is_folder(key):
+            await fetch_folder(artifacts, key, target, limits, tell)
+        else:
+            await _fetch_file(artifacts, key, target)
         files[SCHEME + key] = str(target)
     return files
+
+
+async def _fetch_file(artifacts: ArtifactStore, key: str, target: Path) -> None:
+    try:
+        await write_chunks(target, artifacts.read(key))
+    except NotFound as error:
+        raise NotFound(f"the input names {SCHEME}{key}, which is not there; upload it first", key=key) from error
 
 
 def is_worth_resuming(checkpoint: Checkpoint, model: ModelInfo, task: TaskInfo) -> bool:

@@ -13,11 +13,12 @@ import msgspec
 from glowplug.artifact import ArtifactStore, job_prefix, references
 from glowplug.clock import Clock
 from glowplug.errors import GlowplugError
-from glowplug.job import Checkpoint, Note, Outcome, OutcomeKind
+from glowplug.job import Checkpoint, Note, Outcome, OutcomeKind, Progress
 from glowplug.link import Grant
 from glowplug.process.call import Call
 from glowplug.process.host import Host
 from glowplug.runtime.backoff import Backoff, until_reached
+from glowplug.runtime.folders import Copied, FolderLimits
 from glowplug.runtime.inputs import Resumption, fetch_checkpoint, fetch_inputs, file_keys, is_worth_resuming
 from glowplug.runtime.outcomes import failed, outcome_of
 from glowplug.runtime.scratch import remove
@@ -37,7 +38,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobParts:
-    """What every attempt needs. `slot_changed` is called when an attempt begins to use a slot and when it leaves it."""
+    """What every attempt needs. `slot_changed` is called when an attempt begins to use a slot and when it leaves it.
+
+    `folders` bounds what its input may bring.
+    """
 
     artifacts: ArtifactStore
     sinks: SinkParts
@@ -45,6 +49,7 @@ class JobParts:
     backoff: Backoff
     scratch: Path
     slot_changed: Callable[[], None]
+    folders: FolderLimits = FolderLimits()
 
 
 class JobRun:
@@ -157,8 +162,12 @@ class JobRun:
         return None if self._preparation.cancelled() else self._preparation.result()
 
     async def _fetched(self, call: Call, keys: list[str]) -> Call:
-        store, clock, backoff = self._parts.artifacts, self._parts.clock, self._parts.backoff
-        files = await until_reached(lambda: fetch_inputs(store, keys, self._folder / "inputs"), clock, backoff)
+        store, limits, folder = self._parts.artifacts, self._parts.folders, self._folder / "inputs"
+        files = await until_reached(
+            lambda: fetch_inputs(store, keys, folder, limits, self._tell_copied),
+            self._parts.clock,
+            self._parts.backoff,
+        )
         if self.grant.checkpoint is None:
             return replace(call, files=files)
         resumption = await self._resumption(self.grant.checkpoint)
@@ -166,6 +175,12 @@ class JobRun:
         self._parts.sinks.notebook.add(self.hold, Note("resumed", told))
         resumed = (resumption.step, str(resumption.path)) if resumption.path else None
         return replace(call, files=files, resumed=resumed)
+
+    def _tell_copied(self, copied: Copied) -> None:
+        # Without a total, so that the task's own progress need not begin behind what was shown here.
+        data = {"done": copied.files, "total": None, "percent": None, "note": copied.note, "preview": None}
+        progress = Progress(copied.files, None, copied.note)
+        self._parts.sinks.notebook.add(self.hold, Note("progress", data, progress=progress))
 
     async def _resumption(self, checkpoint: Checkpoint) -> Resumption:
         if not is_worth_resuming(checkpoint, self._model, self._task):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from glowplug.runtime.folders import FolderLimits
+
 FENCE_MARGIN_SECONDS = 10.0
 FENCE_SHARE = 0.8
 
@@ -29,8 +31,8 @@ class WorkerPolicy:
     `wait_seconds` is how long a claim may wait at the gateway; a quarter of the lease bounds it further, because a
     lease counts from the moment its claim was sent. `unsettled_jobs` bounds the jobs that have ended here and whose
     results are still on their way. `drain_seconds` bounds a drain as a whole, `kept_checkpoints` what stays of one
-    attempt. The gateway hears of every change within `board_seconds`; while a model loads without one, it hears every
-    `loading_seconds`, because the estimate changes with time alone.
+    attempt, `folders` what one folder of an input may hold. The gateway hears of every change within `board_seconds`;
+    while a model loads without one, it hears every `loading_seconds`, because the estimate changes with time alone.
     """
 
     lease_seconds: float = 60.0
@@ -48,6 +50,7 @@ class WorkerPolicy:
     notes_per_call: int = 1000
     log_bytes: int = 256 * 1024
     kept_checkpoints: int = 2
+    folders: FolderLimits = FolderLimits()
 
 
 def renew_after_seconds(lease_seconds: float) -> float:

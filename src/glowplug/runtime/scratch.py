@@ -39,7 +39,8 @@ async def write_chunks(path: Path, chunks: AsyncIterator[bytes]) -> None:
     """Write the pieces to a local file; its folder is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with await in_thread(None, path.open, "wb") as stream:
+        # Here and not in a thread: a cancel while one opens it would leave it open.
+        with path.open("wb") as stream:
             async for chunk in chunks:
                 await in_thread(None, stream.write, chunk)
     except OSError as error:

@@ -70,7 +70,7 @@ class Worker(Startable):
         self._notebook = Notebook(station, lambda hold: self._runs.lost(hold))
         put = put_patiently(parts.artifacts, clock, station.backoff)
         sinks = SinkParts(self._notebook, parts.artifacts, put, policy.log_bytes, policy.kept_checkpoints)
-        jobs = JobParts(parts.artifacts, sinks, clock, station.backoff, parts.scratch, self.ring)
+        jobs = JobParts(parts.artifacts, sinks, clock, station.backoff, parts.scratch, self.ring, policy.folders)
         self._runs = Runs(
             RunsParts(
                 worker=self._name,

@@ -37,6 +37,10 @@ async def status(home: House, method: str, path: str, headers: dict[str, str], *
     return (await home.client.request(method, path, headers=headers, **more)).status_code
 
 
+async def chunks() -> AsyncIterator[bytes]:
+    yield b"bytes"
+
+
 class TestOwnership:
     async def test_a_job_is_its_users_and_costs_by_the_users_weight(self, shared: House) -> None:
         anns, bobs = await shared.submit(headers=A), await shared.submit(headers=B)
@@ -126,6 +130,33 @@ class TestFiles:
         assert await status(shared, "POST", "/v1/jobs", B, json=stolen) == 422
         assert await status(shared, "POST", "/v1/jobs", A, json=stolen) == 202
         assert await status(shared, "POST", "/v1/run/echo.say", B, json=stolen["input"]) == 422
+
+    async def test_a_folder_is_input_for_who_may_see_all_of_it(self, shared: House) -> None:
+        async def answer(who: dict[str, str], folder: str) -> int:
+            return await status(shared, "POST", "/v1/jobs", who, json={"task": "echo.say", "input": {"text": folder}})
+
+        file = await self.finished(shared)
+        for key in ("datasets/cats/a.png", "inputs/ab12cd/a.png"):
+            await shared.artifacts.put(key, chunks())
+        of_job = f"artifact:{file['key'].rpartition('/')[0]}/"
+        # What is in the bucket beside what is kept here is the operator's, and a listing would tell of others' files.
+        for folder in ("artifact:datasets/", "artifact:datasets/cats/", "artifact:inputs/", "artifact:jobs/", of_job):
+            assert await answer(OPERATOR, folder) == 202, folder
+            assert await answer(A, folder) == 422, folder
+            direct = await status(shared, "POST", "/v1/run/echo.say", A, json={"text": folder})
+            assert direct == 422, folder
+        assert await answer(A, "artifact:inputs/ab12cd/") == 202
+        for folder in ("artifact:datasets/dogs/", "artifact:/", "artifact:../", "artifact:inputs//"):
+            assert await answer(OPERATOR, folder) == 422, folder
+
+    async def test_what_lies_elsewhere_in_the_bucket_is_the_operators(self, shared: House) -> None:
+        await shared.artifacts.put("models/best.onnx", chunks())
+        wish = {"task": "echo.say", "input": {"text": "artifact:models/best.onnx"}}
+        assert await status(shared, "POST", "/v1/jobs", OPERATOR, json=wish) == 202
+        assert await status(shared, "POST", "/v1/jobs", A, json=wish) == 422
+        assert await status(shared, "GET", "/v1/artifacts/models/best.onnx", OPERATOR) == 200
+        assert await status(shared, "GET", "/v1/artifacts/models/best.onnx", A) == 404
+        assert await status(shared, "DELETE", "/v1/artifacts/models/best.onnx", OPERATOR) == 409
 
 
 class TestReach:

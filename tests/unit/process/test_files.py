@@ -75,6 +75,19 @@ def test_nothing_else_is_opened(opener: Files, value: object, kind: str) -> None
         opener.open_file(value, kind)
 
 
+def test_a_folder_is_handed_over_as_one_and_only_where_one_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cat.png").write_bytes(pictured())
+    opener = Files({"artifact:s/cats/": str(tmp_path / "cats"), "artifact:cat.png": str(tmp_path / "cat.png")}, Path)
+    assert opener.open_file("artifact:s/cats/", "folder") == tmp_path / "cats"
+    with pytest.raises(ValueError, match="a file is expected"):
+        opener.open_file("artifact:s/cats/", "file")
+    with pytest.raises(ValueError, match="a folder is expected, with a slash at its end"):
+        opener.open_file("artifact:cat.png", "folder")
+    with pytest.raises(ValueError, match="not a reference"):
+        opener.open_file("data:text/plain,a", "folder")
+
+
 def test_a_path_is_not_opened_even_if_it_is_the_local_copy(opener: Files, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a reference"):
         opener.open_file(str(tmp_path / "local.png"), "file")
