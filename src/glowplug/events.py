@@ -96,6 +96,7 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("messages.repeated", "info", "kind job message", "a request came again; it runs nothing"),
         _spec("messages.refused", "warning", "kind queue reason message", "a request went to the dead letters"),
         _spec("messages.held", "warning", "queue error message", "requests cannot be taken at the moment"),
+        _spec("messages.left", "warning", "kind job message", "a result could not be laid where its request wants it"),
         _spec("messages.update", "debug", "kind job message", "an update queue took a message"),
         _spec("messages.result", "info", "kind job message", "a result queue took a message"),
         _spec("queue.held", "info", "task queued", "work waits and no ready worker takes it"),
@@ -126,6 +127,8 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("duty.left", "info", "duty gateway", "this gateway does a duty no more; another one may"),
         _spec("retention.cleaned", "info", "jobs artifacts bytes", "old jobs and artifacts were deleted"),
         _spec("duty.failed", "error", "duty error", "a duty of the gateway failed; it has its next turn all the same"),
+        _spec("conversation.failed", "error", "component error", "a part of a conversation failed; the talk goes on"),
+        _spec("conversation.ended", "info", "reason turns seconds", "somebody stopped talking with the models"),
         _spec("http.failed", "error", "path error", "a request ended in an error of ours"),
     ]
 )
@@ -180,6 +183,8 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     _metric("delivery_seconds", "histogram", "delivery.tried", "door", "Time of a tell", "seconds"),
     _metric("call_seconds", "histogram", "call.done", "task status", "Direct calls", "seconds"),
+    _metric("conversation_failures_total", "counter", "conversation.failed", "component", "Failures in conversations"),
+    _metric("conversation_seconds", "histogram", "conversation.ended", "", "Time of a conversation", "seconds"),
     _metric("webhook_deliveries_total", "counter", "webhook.delivered", "type", "Events taken by the webhook"),
     _metric("webhook_drops_total", "counter", "webhook.dropped", "reason", "Events given up undelivered"),
     _metric("messages_taken_total", "counter", "messages.taken", "kind", "Requests by message that became jobs"),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.routing import BaseRoute
 
+    from glowplug.app.conversing import ConversationWords
     from glowplug.model import Model
     from glowplug.readiness.warm_up import WarmUp
 
@@ -187,6 +188,17 @@ class Readiness(Startable):
     def routes(self, prefix: str = "", metrics: bool = False) -> list[BaseRoute]:
         """Return the same routes for Starlette; there the lifespan has to be given to the application."""
         return routes(self._guest, prefix, metrics=metrics)
+
+    def conversation(self, **options: Unpack[ConversationWords]) -> APIRouter:
+        """Return `WS /ws/conversation` and `WS /ws/test` over functions of yours, for FastAPI.
+
+        Its keywords are the fields of `ConversationOptions`; docs/guide/conversation.md tells of the frames.
+        """
+        from glowplug.app.conversing import ConversationOptions, conversation_router
+
+        said = read_options(ConversationOptions, options, "conversation")
+        self._required.update(dict.fromkeys(said.needs))
+        return conversation_router(self._guest, said)
 
     def require(self, *names: str) -> Any:
         """Return a dependency for routes that need the components `names`, or all that is required.

@@ -57,7 +57,9 @@ def _loopback(connection: HTTPConnection) -> None:
     hosts = headers.getlist("host")
     if len(hosts) != 1 or _name(hosts[0]) not in LOOPBACK_NAMES:
         raise Forbidden(f"this was not asked of localhost, so a page of another site may be behind it; {FIX}")
-    _same_origin(headers, f"{scope.get('scheme', 'http')}://{hosts[0]}")
+    # The page of a WebSocket (ws, wss) came by HTTP.
+    scheme = str(scope.get("scheme", "http")).replace("ws", "http")
+    _same_origin(headers, f"{scheme}://{hosts[0]}")
 
 
 def _same_origin(headers: Headers, own: str) -> None:
