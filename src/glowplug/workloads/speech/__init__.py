@@ -1,0 +1,1 @@
+"""Speech: text read aloud (`tts`) and speech written down (`stt`)."""
