@@ -23,7 +23,8 @@ class TrainOrder:
 
     `model` is a name of the contract or of the engine. The run goes on from `resume` (what `Epoch.checkpoint` wrote),
     or starts with `weights`, or from nothing. It ends after `patience` epochs that were not better, None being never.
-    Everything written lies in `folder`. `threads` is 0 for as many as the library likes.
+    Everything written lies in `folder`. `threads` is 0 for as many as the library likes; `lr0` is the highest learning
+    rate, None for the engine's choice.
     """
 
     data: CheckedDataset
@@ -38,6 +39,7 @@ class TrainOrder:
     weights: Path | None = None
     patience: int | None = None
     threads: int = 0
+    lr0: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

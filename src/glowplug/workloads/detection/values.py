@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge, Le, MaxLen
+from annotated_types import Ge, Gt, Le, MaxLen
 
 from glowplug.model import File, Folder
 
@@ -47,6 +47,7 @@ class Hyperparams:
     imgsz: Annotated[int, Ge(32), Le(2048)] = 640
     seed: Annotated[int, Ge(0), Le(LARGEST_SEED)] = 0
     patience: Annotated[int, Ge(1)] | None = None
+    lr0: Annotated[float, Gt(0), Le(1)] | None = None
     val_share: Annotated[float, Ge(0.01), Le(0.9)] = 0.2
 
 
