@@ -1,17 +1,38 @@
-"""Errors as the body that HTTP callers get: application/problem+json, RFC 9457; one shape wherever it is answered."""
+"""Errors as the body that HTTP callers get, application/problem+json (RFC 9457): written, and read again."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from glowplug.errors import GlowplugError, NotReady, RateLimited
+from glowplug.errors import (
+    Forbidden,
+    GlowplugError,
+    NotFound,
+    NotReady,
+    RateLimited,
+    RemoteError,
+    TooLarge,
+    Unauthorized,
+    UserError,
+    error_classes,
+)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 LONGEST_RETRY_AFTER_SECONDS = 30
 _STANDARD = frozenset({"type", "title", "status", "detail", "code", "retryable"})
+_ENVELOPE = _STANDARD | {"instance", "message"}
+_BY_STATUS: Mapping[int, type[GlowplugError]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    413: TooLarge,
+    425: NotReady,
+    503: NotReady,
+}
 
 
 def problem_body(error: GlowplugError) -> dict[str, Any]:
@@ -35,3 +56,17 @@ def retry_after(error: GlowplugError) -> int:
     said = error.data.get("retry_after")
     seconds = said if isinstance(said, int | float) else RETRY_AFTER_SECONDS
     return max(1, min(LONGEST_RETRY_AFTER_SECONDS, math.ceil(seconds)))
+
+
+def told_error(problem: Mapping[str, Any]) -> GlowplugError:
+    """Rebuild the error that a problem+json object tells."""
+    said = problem.get("status")
+    status = said if isinstance(said, int) else 500
+    detail = str(problem.get("detail") or problem.get("title") or f"the answer was {status}")
+    data = {key: value for key, value in problem.items() if key not in _ENVELOPE}
+    fallback = _BY_STATUS.get(status, RemoteError if status >= 500 else UserError)
+    kind = error_classes().get(str(problem.get("code")), fallback)
+    error = kind(detail)
+    # Not as keywords: what the other side calls its data must not meet the names of parameters.
+    error.data.update(data)
+    return error

@@ -20,7 +20,7 @@ import msgspec
 from glowplug.artifact import references
 from glowplug.client.exchange import Ask, Exchange
 from glowplug.client.files import Files, Source
-from glowplug.client.problems import RetryPolicy, told_error
+from glowplug.client.problems import RetryPolicy
 from glowplug.client.views import (
     ArtifactView,
     BatchView,
@@ -44,6 +44,7 @@ from glowplug.client.views import (
     WorkerPage,
 )
 from glowplug.errors import DeadlineExceeded, GlowplugError, JobFailed, NotReady, Unreachable
+from glowplug.problem import told_error
 
 FIRST_WAIT_SECONDS = 20
 POLL_SECONDS = 0.25

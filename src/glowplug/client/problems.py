@@ -7,30 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from glowplug.errors import (
-    Forbidden,
-    GlowplugError,
-    NotFound,
-    NotReady,
-    RemoteError,
-    TooLarge,
-    Unauthorized,
-    Unreachable,
-    UserError,
-    error_classes,
-)
+from glowplug.errors import GlowplugError, NotReady, Unreachable
+from glowplug.problem import told_error
 from glowplug.runtime.backoff import Backoff
 
 LONGEST_DETAIL = 500
-_BY_STATUS: Mapping[int, type[GlowplugError]] = {
-    401: Unauthorized,
-    403: Forbidden,
-    404: NotFound,
-    413: TooLarge,
-    425: NotReady,
-    503: NotReady,
-}
-_ENVELOPE = frozenset({"type", "title", "status", "detail", "code", "instance", "retryable", "message"})
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> GlowplugError:
@@ -39,20 +20,6 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> GlowplugEr
     if (wait := _seconds(headers.get("retry-after"))) is not None:
         problem.setdefault("retry_after", wait)
     return told_error({"status": status, **problem})
-
-
-def told_error(problem: Mapping[str, Any]) -> GlowplugError:
-    """Rebuild the error that a problem+json object tells."""
-    said = problem.get("status")
-    status = said if isinstance(said, int) else 500
-    detail = str(problem.get("detail") or problem.get("title") or f"the gateway answered {status}")
-    data = {key: value for key, value in problem.items() if key not in _ENVELOPE}
-    fallback = _BY_STATUS.get(status, RemoteError if status >= 500 else UserError)
-    kind = error_classes().get(str(problem.get("code")), fallback)
-    error = kind(detail)
-    # Not as keywords: what a gateway calls its data must not meet the names of parameters.
-    error.data.update(data)
-    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ INTERNAL = "/api/internal/"
 ARTIFACTS = "/v1/artifacts/"
 UPLOADS = "/v1/uploads/"
 WEBSOCKET = "WEBSOCKET"
+# What the clients of other protocols send there is no JSON.
+FORMS = frozenset({"/v1/images/edits", "/v1/audio/transcriptions"})
+_INFER = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?/infer")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:(?P<name>[\w.-]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::\d{1,5})?", re.ASCII)
 # Readiness is for everybody: load balancers and waiting pages have no token.
@@ -127,10 +130,25 @@ def _check_media_type(method: str, path: str, headers: Headers) -> None:
     if method == "PUT" and path.startswith(UPLOADS):
         return
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if _speaks_otherwise(path, media_type):
+        _check_site(headers)
+        return
     # A form can send text or form data across sites without asking; JSON it cannot.
     empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
     if media_type != "application/json" and not (empty and not media_type):
         raise UnsupportedMediaType("send JSON with Content-Type: application/json")
+
+
+def _speaks_otherwise(path: str, media_type: str) -> bool:
+    if _INFER.fullmatch(path):
+        return media_type in ("", "application/octet-stream")
+    return path in FORMS and media_type == "multipart/form-data"
+
+
+def _check_site(headers: Headers) -> None:
+    """Refuse what a page can send without asking first: its origin was judged already, if the browser told it."""
+    if "origin" not in headers and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Forbidden("pages of other sites may not send this; send it with the origin of an allowed page")
 
 
 def _host_name(host: str) -> str:
@@ -173,4 +191,4 @@ async def _refuse(error: GlowplugError, scope: Scope, receive: Receive, send: Se
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": error.code})
         return
-    await problem(error)(scope, receive, send)
+    await problem(error, scope["path"])(scope, receive, send)

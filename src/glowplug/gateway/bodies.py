@@ -52,6 +52,14 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise UserError(f"the body is not JSON: {error}") from error
 
 
+def converted(kind: type[T], value: Any) -> T:
+    """Return a decoded JSON value as `kind`. Raises `InvalidInput` as `decode` does."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+
+
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return a JSON response."""
     return Response(_encoder.encode(value), status, headers, "application/json")

@@ -11,6 +11,8 @@ from starlette.requests import Request
 T = TypeVar("T")
 
 WATCH_AFTER_SECONDS = 0.05
+CLIENT_CLOSED_REQUEST = 499
+"""The status of an answer that nobody is there to read."""
 
 
 class Departure:

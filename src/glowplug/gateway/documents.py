@@ -12,12 +12,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from glowplug.gateway import schemas, upload_views
+from glowplug.gateway.inference import shapes as inference_shapes
+from glowplug.gateway.openai import shapes as openai_shapes
 from glowplug.gateway.schemas import JobView, Problem
+from glowplug.problem import MEDIA_TYPE
 from glowplug.store import TaskInfo
 
 _REFERENCE = "#/components/schemas/{name}"
-_SHAPES = {**vars(schemas), **vars(upload_views)}.values()
+_SHAPES = {**vars(schemas), **vars(upload_views), **vars(openai_shapes), **vars(inference_shapes)}.values()
 _NAMED = tuple(kind for kind in _SHAPES if isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+FORM = "multipart/form-data"
 
 
 def described(
@@ -25,11 +29,16 @@ def described(
     answers: Mapping[int, type[msgspec.Struct] | None],
     *,
     query: tuple[str, ...] = (),
+    takes: str = "application/json",
+    error: type[msgspec.Struct] = Problem,
 ) -> dict[str, Any]:
-    """Return the keywords of a route that takes `body` and gives `answers`, by status; None is a body without shape."""
+    """Return the keywords of a route that takes `body` and gives `answers`, by status; None is a body without shape.
+
+    `takes` is the body's media type, `error` the shape of what goes wrong.
+    """
     extra: dict[str, Any] = {}
     if body is not None:
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": _reference(body)}}}
+        extra["requestBody"] = {"required": True, "content": {takes: {"schema": _reference(body)}}}
     if query:
         schema = {"type": "string"}
         extra["parameters"] = [{"name": name, "in": "query", "required": False, "schema": schema} for name in query]
@@ -37,7 +46,7 @@ def described(
         status: {"description": _summary(kind), **({"content": _json(kind)} if kind else {})}
         for status, kind in answers.items()
     }
-    responses["default"] = _problem()
+    responses["default"] = _problem(error)
     return {"openapi_extra": extra, "responses": responses, "response_class": Response, "response_model": None}
 
 
@@ -95,12 +104,10 @@ def _moved(schema: Any, place: str) -> Any:
     return [_moved(one, place) for one in schema] if isinstance(schema, list | tuple) else schema
 
 
-def _problem() -> dict[str, Any]:
+def _problem(shape: type[msgspec.Struct] = Problem) -> dict[str, Any]:
     """Return the answer to whatever goes wrong."""
-    return {
-        "description": _summary(Problem),
-        "content": {"application/problem+json": {"schema": _reference(Problem)}},
-    }
+    media_type = MEDIA_TYPE if shape is Problem else "application/json"
+    return {"description": _summary(shape), "content": {media_type: {"schema": _reference(shape)}}}
 
 
 def _json(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Limits:
     batch_jobs: int = 1000
     batch_bytes: int = 16 * MIB
     call_bytes: int = 32 * MIB
+    form_bytes: int = 256 * MIB
     link_bytes: int = 64 * MIB
     artifact_bytes: int = 4096 * MIB
     part_bytes: int = 8 * MIB

@@ -1,9 +1,14 @@
-"""Errors as `application/problem+json` (RFC 9457): one shape for everything that goes wrong."""
+"""Errors as `application/problem+json` (RFC 9457): one shape for everything that goes wrong.
+
+Where another protocol is spoken, `dialects` says what becomes of it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -15,22 +20,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glowplug.errors import BugError, GlowplugError, InvalidInput, NotReady, RateLimited, RemoteError, SettingsError
 from glowplug.events import emit
-from glowplug.problem import MEDIA_TYPE, problem_body, retry_after
+from glowplug.gateway import dialects
+from glowplug.problem import problem_body, retry_after
 
 # The folders before a file's name: not those of a URL, which come after a letter, a colon or a slash.
 _FOLDERS = re.compile(r"(?<![\w:/.-])/(?:[^\s/'\"]+/)+")
 _OF_STORES = (RemoteError, SettingsError)
 
 
-def problem(error: GlowplugError) -> Response:
-    """Return the response for an error."""
+def problem(error: GlowplugError, path: str = "") -> Response:
+    """Return the response for an error, in the shape that callers of `path` know."""
     headers = {}
     if isinstance(error, NotReady | RateLimited):
         headers["Retry-After"] = str(retry_after(error))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    body = msgspec.json.encode(problem_body(error), enc_hook=str)
-    return Response(body, error.status, headers, MEDIA_TYPE)
+    return _told(path, problem_body(error), headers)
+
+
+def _told(path: str, document: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    said = dialects.said(path, document)
+    body = msgspec.json.encode(said.body, enc_hook=str)
+    return Response(body, said.status, {**headers, **said.headers}, said.media_type)
 
 
 def install(app: FastAPI) -> None:
@@ -44,7 +55,7 @@ async def _on_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, GlowplugError)
     if isinstance(error, BugError):
         return internal(request.url.path, error)
-    return problem(without_folders(error) if isinstance(error, _OF_STORES) else error)
+    return problem(without_folders(error) if isinstance(error, _OF_STORES) else error, request.url.path)
 
 
 def without_folders(error: GlowplugError) -> GlowplugError:
@@ -54,13 +65,12 @@ def without_folders(error: GlowplugError) -> GlowplugError:
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
-    del request
     assert isinstance(error, RequestValidationError)
     fields = [
         {"path": ".".join(str(part) for part in one["loc"]), "message": str(one["msg"])} for one in error.errors()
     ]
     first = fields[0] if fields else {"path": "", "message": "not valid"}
-    return problem(InvalidInput(f"{first['path']}: {first['message']}", fields=fields))
+    return problem(InvalidInput(f"{first['path']}: {first['message']}", fields=fields), request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -73,14 +83,13 @@ async def _on_http(request: Request, error: Exception) -> Response:
         "code": HTTPStatus(error.status_code).name.lower(),
         "retryable": False,
     }
-    headers = dict(error.headers or {})
-    return Response(msgspec.json.encode(body), error.status_code, headers, MEDIA_TYPE)
+    return _told(request.url.path, body, error.headers or {})
 
 
 def internal(path: str, error: BaseException) -> Response:
     """Report an error of ours, and return a response that tells nothing of our inside."""
     emit("http.failed", path=path, error=f"{type(error).__name__}: {error}", exception=error)
-    return problem(BugError("something went wrong inside Glowplug; the server's log says what"))
+    return problem(BugError("something went wrong inside Glowplug; the server's log says what"), path)
 
 
 class Shield:

@@ -6,7 +6,7 @@ import hmac
 import re
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from glowplug.errors import Forbidden, NotFound
@@ -16,8 +16,12 @@ from glowplug.store import Store
 
 SCOPE_KEY = "glowplug.subject"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OF_USERS = re.compile(r"/v1/(?:jobs|batches|artifacts|uploads|run)(?:/.*)?", re.DOTALL)
-_READ_BY_USERS = re.compile(r"/v1/(?:models|tasks)(?:/.*)?", re.DOTALL)
+_OF_USERS = re.compile(
+    r"/v1/(?:jobs|batches|artifacts|uploads|run|embeddings|images|audio|chat)(?:/.*)?|/v2/models/.+/infer"
+    r"|/ws/(?:conversation|test)",
+    re.DOTALL,
+)
+_READ_BY_USERS = re.compile(r"/v1/(?:models|tasks)(?:/.*)?|/v2(?:/models/.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def remember(scope: Scope, subject: Subject) -> None:
     scope[SCOPE_KEY] = subject
 
 
-def subject_of(request: Request) -> Subject:
+def subject_of(request: HTTPConnection) -> Subject:
     """Return who asks; whoever did not pass the guard is nobody."""
     subject = request.scope.get(SCOPE_KEY, NOBODY)
     assert isinstance(subject, Subject)

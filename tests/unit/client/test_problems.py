@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from glowplug.client.problems import error_of, told_error
+from glowplug.client.problems import error_of
 from glowplug.errors import (
     Forbidden,
     GlowplugError,
@@ -20,6 +20,7 @@ from glowplug.errors import (
     UserError,
     error_classes,
 )
+from glowplug.problem import told_error
 
 
 def body(**problem: Any) -> bytes:

@@ -10,14 +10,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from glowplug.gateway import bodies
-from glowplug.gateway.departure import while_present
+from glowplug.gateway.departure import CLIENT_CLOSED_REQUEST, while_present
 from glowplug.gateway.direct import PassedOn, Reply
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import JobView, Submit
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.subjects import subject_of
 
-CLIENT_CLOSED_REQUEST = 499
 _object = msgspec.json.Decoder(dict[str, object])
 
 

@@ -1,0 +1,126 @@
+"""Forms with files: spooled to disk within limits as they arrive, and stored as artifacts for one call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from glowplug.errors import GlowplugError, InvalidInput, UnsupportedMediaType, UserError
+from glowplug.gateway.bodies import too_large
+from glowplug.gateway.downloads import stated_media_type
+from glowplug.gateway.service import Gateway
+from glowplug.gateway.subjects import Subject
+
+MOST_FILES = 17
+MOST_FIELDS = 64
+FIELD_BYTES = 256 * 1024
+PIECE_BYTES = 1 << 20
+LONGEST_NAME = 100
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass
+class Form:
+    """The fields of a form: texts by name, a list for those that are repeated or end in `[]`; and its files."""
+
+    texts: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, list[UploadFile]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: FormData) -> Form:
+        """Sort the fields."""
+        form = cls()
+        for name, value in data.multi_items():
+            plain = name.removesuffix("[]")
+            if isinstance(value, UploadFile):
+                form.files.setdefault(plain, []).append(value)
+            elif name != plain or plain in form.texts:
+                before = form.texts.get(plain, [])
+                form.texts[plain] = [*(before if isinstance(before, list) else [before]), value]
+            else:
+                form.texts[plain] = value
+        return form
+
+
+@asynccontextmanager
+async def read_form(request: Request, limit_bytes: int) -> AsyncIterator[Form]:
+    """Yield the form in a request; its files are gone after the block.
+
+    Raises:
+        UnsupportedMediaType: the body is no multipart/form-data.
+        TooLarge: it has more than `limit_bytes`.
+        UserError: it is broken, or has too many parts.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise UnsupportedMediaType("send a form with Content-Type: multipart/form-data")
+    parser = MultiPartParser(
+        request.headers,
+        _limited(request, limit_bytes),
+        max_files=MOST_FILES,
+        max_fields=MOST_FIELDS,
+        max_part_size=FIELD_BYTES,
+    )
+    try:
+        data = await parser.parse()
+    except MultiPartException as error:
+        raise UserError(f"the form cannot be read: {error.message}") from error
+    try:
+        yield Form.of(data)
+    finally:
+        await data.close()
+
+
+class Lent:
+    """Files of one call as artifacts. They go with it, unless `keep` was said: then a job speaks of them."""
+
+    def __init__(self, gateway: Gateway, subject: Subject) -> None:
+        self._gateway = gateway
+        self._subject = subject
+        self._keys: list[str] = []
+
+    async def __aenter__(self) -> Lent:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for key in self._keys:
+            # Retention takes what cannot be deleted now.
+            with suppress(GlowplugError):
+                await self._gateway.shelf.delete(key, self._subject)
+
+    async def add(self, file: UploadFile, parameter: str) -> str:
+        """Store a file and return its reference. Raises `InvalidInput` for an empty one, `TooLarge`, `DiskFull`."""
+        if not file.size:
+            raise InvalidInput(f"{parameter}: the file is empty", fields=[{"path": parameter, "message": "is empty"}])
+        name = _UNSAFE.sub("_", file.filename or "").strip("._-")[-LONGEST_NAME:].lstrip("._-") or "file"
+        artifact = await self._gateway.shelf.upload(name, _pieces(file), stated_media_type(file.content_type))
+        self._keys.append(artifact.key)
+        return artifact.uri
+
+    def keep(self) -> None:
+        """Let the files stay."""
+        self._keys.clear()
+
+
+async def _limited(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise too_large(limit_bytes)
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise too_large(limit_bytes)
+        yield chunk
+
+
+async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
+    while piece := await file.read(PIECE_BYTES):
+        yield piece

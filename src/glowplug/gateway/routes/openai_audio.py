@@ -1,0 +1,107 @@
+"""OpenAI's routes of audio: speech as it is made, and transcripts of recordings."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.sse import format_sse_event
+from starlette.responses import Response
+
+from glowplug.errors import GlowplugError
+from glowplug.gateway import bodies, dialects
+from glowplug.gateway.calls import Calls, Values, renamed
+from glowplug.gateway.departure import CLIENT_CLOSED_REQUEST, while_present
+from glowplug.gateway.documents import FORM, described
+from glowplug.gateway.forms import Form, Lent, read_form
+from glowplug.gateway.openai import audio
+from glowplug.gateway.openai.parameters import wrong
+from glowplug.gateway.openai.shapes import OpenAIError, SpeechRequest, TranscriptionForm, TranscriptionRequest
+from glowplug.gateway.service import Gateway
+from glowplug.gateway.streamed import Streamed
+from glowplug.gateway.subjects import subject_of
+from glowplug.problem import problem_body
+
+EVENT_STREAM = "text/event-stream"
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["openai"])
+    calls, limits = Calls.of(gateway), gateway.policy.limits
+
+    @routes.post("/v1/audio/speech", **described(SpeechRequest, {200: None}, error=OpenAIError))
+    async def speak(request: Request) -> Response:
+        """Speak a text, by a model that serves `audio/speech`; the bytes come as they are made."""
+        body = bodies.decode(_object, await bodies.read(request, limits.call_bytes))
+        wish = bodies.converted(SpeechRequest, body)
+        task = await calls.offers.serving("audio/speech", wish.model)
+        with renamed(audio.SPEECH_NAMES):
+            given = audio.spoken(task, wish, body)
+            values = await while_present(request, calls.values(task, given, subject_of(request)))
+        if values is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        if wish.stream_format == "sse":
+            return Streamed(_events(values), values, EVENT_STREAM, {"Cache-Control": "no-cache"})
+        return Streamed(_bytes(values), values, audio.MEDIA_TYPES[audio.speech_format(task, wish)])
+
+    @routes.post("/v1/audio/transcriptions", **described(TranscriptionForm, {200: None}, takes=FORM, error=OpenAIError))
+    async def transcribe(request: Request) -> Response:
+        """Write down what is said in a recording, by a model that serves `audio/transcriptions`."""
+        async with read_form(request, limits.form_bytes) as form:
+            wish = bodies.converted(TranscriptionRequest, _plain(form))
+            task = await calls.offers.serving("audio/transcriptions", wish.model)
+            files = form.files.get("file", [])
+            if len(files) != 1:
+                raise wrong("file", "one recording is needed, as a file of the form")
+            subject = subject_of(request)
+            with renamed(audio.TRANSCRIPTION_NAMES):
+                given = audio.heard(task, wish, form.texts)
+                async with Lent(gateway, subject) as lent:
+                    given["audio"] = await lent.add(files[0], "file")
+                    result = await while_present(request, calls.value(task, given, subject))
+        if result is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        told, media_type = audio.transcript(wish, result)
+        if isinstance(told, str):
+            return Response(told, media_type=media_type)
+        return bodies.answer(told)
+
+    return routes
+
+
+def _plain(form: Form) -> dict[str, Any]:
+    said = dict(form.texts)
+    granularities = said.pop("timestamp_granularities", [])
+    said["timestamp_granularities"] = granularities if isinstance(granularities, list) else [granularities]
+    said["stream"] = str(said.get("stream", "")).lower() in ("true", "1")
+    if "temperature" in said:
+        try:
+            said["temperature"] = float(said["temperature"])
+        except (TypeError, ValueError) as error:
+            raise wrong("temperature", "a number is expected") from error
+    return said
+
+
+async def _bytes(values: Values) -> AsyncIterator[bytes]:
+    # An error in the middle breaks the connection: there is no other way to say that the sound is not all there.
+    async for value in values:
+        yield audio.piece(value)
+
+
+async def _events(values: Values) -> AsyncIterator[bytes]:
+    try:
+        async for value in values:
+            yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(audio.piece(value)).decode()})
+    except GlowplugError as error:
+        yield _event({"error": dialects.openai_error(problem_body(error))})
+        return
+    yield _event({"type": "speech.audio.done"})
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return format_sse_event(data_str=msgspec.json.encode(body).decode())
