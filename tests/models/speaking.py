@@ -1,4 +1,4 @@
-"""Three tiny models that talk with each other: a chat, a voice that speaks text as samples, an ear that reads them back.
+"""Three tiny models that talk with each other: a chat, a voice that speaks text as samples, an ear that reads it.
 
 They serve what the protocols of others ask for, with the very parameters and values of the real ones, without any
 library. What the voice says is a WAV file whose samples are the characters of the text, so the loop text to speech to
@@ -92,7 +92,7 @@ class Voice(Model):
         text: str,
         voice: str = "",
         speed: float = 1.0,
-        format: Literal["wav", "pcm"] = "wav",
+        format: Literal["wav", "pcm"] = "wav",  # noqa: A002 - the word that callers know
     ) -> Iterator[dict[str, Any]]:
         """Speak a text: the head of the file, then the samples of each word."""
         if not text.strip():
