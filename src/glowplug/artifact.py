@@ -19,6 +19,8 @@ from glowplug.errors import InvalidInput
 from glowplug.lifecycle import Startable, in_thread
 
 SCHEME = "artifact:"
+KEPT_FOLDERS = frozenset({"jobs", "inputs", "calls", "uploads"})
+"""What lies in these is written, shown and swept by the platform; all else in a store is its operator's."""
 PIECE_BYTES = 1 << 20
 MAX_KEY_LENGTH = 512
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@=-]{0,127}")
@@ -172,6 +174,10 @@ class ArtifactStore(Startable, ABC):
 
         What lies there under a name that is no key is left out.
         """
+
+    async def copy(self, key: str, target: str, *, media_type: str = "application/octet-stream") -> None:
+        """Store the bytes of `key` under `target` too, as durably and atomically as `put`."""
+        await self.put(checked_key(target), self.read(key), media_type=media_type)
 
     async def presign(self, key: str, method: str, expires: timedelta) -> str | None:
         """Return a URL that answers GET or PUT of `key` for `expires` without a token, or None if it cannot."""

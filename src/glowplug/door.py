@@ -52,6 +52,14 @@ class Reception(Protocol):
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to stop. Raises `NotFound`, `Conflict`."""
 
+    async def place(self, key: str, target: str) -> None:
+        """Lay a copy of an artifact at `target`, outside of the folders that the platform keeps.
+
+        What is newer there than the artifact stays: it was copied before, or belongs to somebody who came later.
+        Raises `NotFound` for an artifact that is no more, and not at `target` either, `InvalidInput` for a place that
+        cannot be, any other `GlowplugError` for what may pass.
+        """
+
     async def tell_again(self, job_id: str, door: str) -> None:
         """Have the job's last event told to `door` once more. Raises `NotFound`."""
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from glowplug import File, Image, Model, RunContext, task
 from glowplug.errors import InvalidInput
+from glowplug.model import Folder
 
 SIDE, CELL, LABEL = 32, 8, "square"
 CELLS = (SIDE // CELL) ** 2
@@ -24,7 +25,7 @@ Array = NDArray[np.float32]
 
 @dataclass
 class Dataset:
-    s3_prefix: str
+    s3_prefix: Folder
     name: str
 
 
@@ -54,11 +55,13 @@ class Params:
 class Detector(Model):
     @task
     def train(self, ctx: RunContext, dataset: Dataset, output: Output, hyperparams: Hyperparams) -> dict[str, Any]:
-        """Train on the pictures that the name of a dataset stands for."""
+        """Train on the pictures that the name of a dataset stands for; its folder must be there all the same."""
         began = time.monotonic()
+        if not any(dataset.s3_prefix.rglob("*.yaml")):
+            raise InvalidInput("the data set has no yaml file")
         ctx.progress(0, hyperparams.epochs, f"reading {dataset.name}")
-        cells, targets = samples(dataset.s3_prefix + dataset.name, 64)
-        unseen, truth = samples(dataset.s3_prefix + dataset.name + "/val", 32)
+        cells, targets = samples(dataset.name, 64)
+        unseen, truth = samples(dataset.name + "/val", 32)
         resumed = ctx.resume()
         weights = np.load(resumed.path) if resumed else np.zeros(CELL * CELL + 1, np.float32)
         for epoch in range((resumed.step if resumed else 0) + 1, hyperparams.epochs + 1):

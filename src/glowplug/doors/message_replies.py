@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from glowplug.artifact import SCHEME
@@ -63,14 +64,19 @@ def needs_the_past(kind: Kind, event: JobEvent) -> bool:
     return kind is Kind.TRAIN and event.type in TERMINAL_TYPES
 
 
-def reply(kind: Kind, job: Job, event: JobEvent, seen: Seen) -> Reply | None:
-    """Return the message that tells an event, None if none does. The caller's name of the job is in its metadata."""
+def reply(
+    kind: Kind, job: Job, event: JobEvent, seen: Seen, placed: Mapping[str, str] = MappingProxyType({})
+) -> Reply | None:
+    """Return the message that tells an event, None if none does. The caller's name of the job is in its metadata.
+
+    `placed` are the keys of files that lie elsewhere too, by those keys: the caller is told of these.
+    """
     if event.type == "metrics":
         made = _epoch_update(kind, job, event)
     elif event.type == "progress":
         made = _progress_update(event)
     elif event.type == "completed":
-        made = _completed(kind, job, event, seen)
+        made = _completed(kind, job, event, seen, placed)
     elif event.type in TERMINAL_TYPES:
         made = _failed(kind, event, seen)
     else:
@@ -108,24 +114,27 @@ def _progress_update(event: JobEvent) -> dict[str, Any]:
     }
 
 
-def _completed(kind: Kind, job: Job, event: JobEvent, seen: Seen) -> dict[str, Any]:
+def _completed(kind: Kind, job: Job, event: JobEvent, seen: Seen, placed: Mapping[str, str]) -> dict[str, Any]:
     result = event.data.get("result")
     made = {"type": f"{_NOUNS[kind]}_completed", "status": "completed", "progress": 100.0}
     about: dict[str, Any]
     match kind:
         case Kind.TRAIN:
             about = {
-                "model_path": _model_path(job, result),
+                "model_path": _model_path(job, result, placed),
                 "final_metrics": _final_metrics(job, result, seen),
                 "training_time": _seconds(job, result, "training_time"),
             }
         case Kind.CONVERT:
             about = {
-                "model_path": _model_path(job, result),
+                "model_path": _model_path(job, result, placed),
                 "conversion_time": _seconds(job, result, "conversion_time"),
             }
         case Kind.INFER:
-            about = {"results": _results(job, result), "inference_time": _seconds(job, result, "inference_time")}
+            about = {
+                "results": _results(job, result, placed),
+                "inference_time": _seconds(job, result, "inference_time"),
+            }
     return {**made, **about}
 
 
@@ -144,14 +153,14 @@ def _final_metrics(job: Job, result: Any, seen: Seen) -> dict[str, Any]:
     return {**last, **_mapping(_mapping(result).get("final_metrics"))}
 
 
-def _model_path(job: Job, result: Any) -> str | None:
+def _model_path(job: Job, result: Any, placed: Mapping[str, str]) -> Any:
     said = result if isinstance(result, str) else _mapping(result).get("model_path")
-    if isinstance(said, str):
-        return said.removeprefix(SCHEME)
-    return job.artifacts[0].key if job.artifacts else None
+    if not isinstance(said, str):
+        said = job.artifacts[0].key if job.artifacts else None
+    return _placed(_key(said), placed)
 
 
-def _results(job: Job, result: Any) -> list[dict[str, Any]]:
+def _results(job: Job, result: Any, placed: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what was found in each image, the n-th being of the n-th image asked for unless it names its own."""
     said = result if isinstance(result, list) else _mapping(result).get("results")
     items = _mappings(said)
@@ -160,7 +169,7 @@ def _results(job: Job, result: Any) -> list[dict[str, Any]]:
         {
             "image": _key(item.get("image", images[number])),
             "detections": [_detection(one) for one in _mappings(item.get("detections"))],
-            "output": _key(item.get("output")),
+            "output": _placed(_key(item.get("output")), placed),
         }
         for number, item in enumerate(items)
     ]
@@ -186,6 +195,10 @@ def _lasted(job: Job) -> Iterable[float]:
 
 def _key(value: Any) -> Any:
     return value.removeprefix(SCHEME) if isinstance(value, str) else value
+
+
+def _placed(key: Any, placed: Mapping[str, str]) -> Any:
+    return placed.get(key, key) if isinstance(key, str) else key
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -11,10 +11,9 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta, Struct, field
 
-from glowplug.artifact import SCHEME, checked_key
+from glowplug.artifact import KEPT_FOLDERS, SCHEME, checked_key
 from glowplug.errors import InvalidInput, TooLarge
 
-OWN_FOLDERS = ("jobs/", "inputs/", "calls/")
 MOST_IGNORED_SHOWN = 10
 MOST_DEPTH = 64
 MOST_NUMBER = 2**63 - 1
@@ -42,14 +41,14 @@ class Dataset(Struct, frozen=True):
 
 
 class ModelOutput(Struct, frozen=True):
-    """Where the caller would like a model, and its file name."""
+    """Where a model is to lie in the artifact store, and its file name."""
 
     prefix: Key
     model_name: Text
 
 
 class ImageOutput(Struct, frozen=True):
-    """Where the caller would like what is made of the images."""
+    """Where in the artifact store is to lie what is made of the images."""
 
     prefix: Key
 
@@ -142,9 +141,14 @@ def read_request(kind: Kind, body: bytes, limit_bytes: int) -> Request:
     return Request(kind, checked.job_id, _input(checked, raw), ignored)
 
 
-def reference(key: str) -> str:
-    """Return a key of Glowplug's own as the reference by which a task gets the file; any other one as it is."""
-    return SCHEME + key if key.startswith(OWN_FOLDERS) else key
+def file_reference(key: str) -> str:
+    """Return the reference by which a task gets the file under a key."""
+    return SCHEME + key.removeprefix(SCHEME)
+
+
+def folder_reference(key: str) -> str:
+    """Return the reference by which a task gets all that lies below a key, with or without a slash at its end."""
+    return f"{file_reference(key).removesuffix('/')}/"
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -179,23 +183,31 @@ def _check(body: Body) -> None:
         raise InvalidInput("job_id holds characters that cannot be shown")
     match body:
         case TrainBody():
-            _check_folder("dataset.s3_prefix", body.dataset.s3_prefix)
+            _check_folder("dataset.s3_prefix", body.dataset.s3_prefix.removeprefix(SCHEME))
             _check_output(body.output)
         case ConvertBody():
             _check_file("model_path", body.model_path)
             _check_output(body.output)
         case InferBody():
             _check_file("model_path", body.model_path)
-            _check_folder("output.prefix", body.output.prefix)
+            _check_place("output.prefix", body.output.prefix)
             for number, image in enumerate(body.images):
                 _check_image(f"images.{number}", image)
 
 
 def _check_output(output: ModelOutput) -> None:
-    _check_folder("output.prefix", output.prefix)
+    _check_place("output.prefix", output.prefix)
     if "/" in output.model_name:
         raise InvalidInput("output.model_name is a plain file name, without folders")
-    _check_folder("output.model_name", output.model_name)
+    _check_key("output.model_name", output.model_name)
+
+
+def _check_place(path: str, key: str) -> None:
+    _check_folder(path, key)
+    if key.partition("/")[0] in KEPT_FOLDERS:
+        raise InvalidInput(
+            f"{path} is in a folder that Glowplug keeps: {key[:_SHOWN_CHARACTERS]!r}; choose another one"
+        )
 
 
 def _check_image(path: str, image: str) -> None:
@@ -204,21 +216,23 @@ def _check_image(path: str, image: str) -> None:
 
 
 def _check_file(path: str, key: str) -> None:
-    _check_folder(path, key)
     if key.endswith("/"):
         raise InvalidInput(f"{path} names a folder, not a file: {key[:_SHOWN_CHARACTERS]!r}")
-    own = key.removeprefix(SCHEME)
-    if key.startswith(SCHEME) or key.startswith(OWN_FOLDERS):
-        checked_key(own)
+    _check_key(path, key.removeprefix(SCHEME))
 
 
 def _check_folder(path: str, key: str) -> None:
-    parts = key.removesuffix("/").split("/")
-    if not key.isprintable() or any(part in ("", ".", "..") for part in parts):
+    _check_key(path, key.removesuffix("/"))
+
+
+def _check_key(path: str, key: str) -> None:
+    try:
+        checked_key(key)
+    except InvalidInput as error:
         raise InvalidInput(
-            f"{path} is not a key: {key[:_SHOWN_CHARACTERS]!r}; "
-            "write it as in the bucket, such as folder/name, without s3:// and without '..'"
-        )
+            f"{path} is not a key: {key[:_SHOWN_CHARACTERS]!r}; write it as in the bucket, such as folder/name, "
+            "without s3:// and '..', with letters, digits, spaces and . _ + @ = -, 128 of them between slashes at most"
+        ) from error
 
 
 def _input(body: Body, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,10 +240,12 @@ def _input(body: Body, raw: Mapping[str, Any]) -> dict[str, Any]:
     del made["job_id"]
     for name in body.open_fields:
         made[name] = {**raw.get(name, {}), **made[name]}
+    if isinstance(body, TrainBody):
+        made["dataset"]["s3_prefix"] = folder_reference(body.dataset.s3_prefix)
     if isinstance(body, ConvertBody | InferBody):
-        made["model_path"] = reference(body.model_path)
+        made["model_path"] = file_reference(body.model_path)
     if isinstance(body, InferBody):
-        made["images"] = [reference(image) for image in body.images]
+        made["images"] = [one if _URL.fullmatch(one) else file_reference(one) for one in body.images]
     return made
 
 

@@ -19,11 +19,20 @@ import msgspec
 from glowplug.clock import Clock
 from glowplug.door import Door, Reception, Told
 from glowplug.doors.message_intake import Intake, IntakeParts, KindOptions
+from glowplug.doors.message_outputs import wanted_places
 from glowplug.doors.message_queues import Outlet
 from glowplug.doors.message_replies import TOLD_TYPES, Reply, Seen, needs_the_past, reply
 from glowplug.doors.message_requests import Kind
 from glowplug.drivers.amqp import AmqpAddress, AmqpConnection
-from glowplug.errors import BugError, GlowplugError, SettingsError, TooLarge, Unreachable
+from glowplug.errors import (
+    BugError,
+    GlowplugError,
+    InvalidInput,
+    NotFound,
+    SettingsError,
+    TooLarge,
+    Unreachable,
+)
 from glowplug.events import emit
 from glowplug.job import Follower, Job, JobEvent, JobRequest
 from glowplug.lifecycle import stop_all
@@ -107,13 +116,26 @@ class RabbitDoor(Door):
         try:
             for event in events:
                 seen = await self._seen(job, event) if needs_the_past(kind, event) else Seen()
-                made = reply(kind, job, event, seen)
+                made = reply(kind, job, event, seen, await self._placed(kind, job, event))
                 if made is not None:
                     await self._send(kind, job, event, made)
                 told = event.seq
         except GlowplugError as error:
             return Told(told, error.message, gone=isinstance(error, TooLarge))
         return Told(told)
+
+    async def _placed(self, kind: Kind, job: Job, event: JobEvent) -> dict[str, str]:
+        """Lay what a job has made where its caller wants it; return what lies there, by its own keys."""
+        placed = {}
+        for key, target in wanted_places(kind, job, event).items():
+            try:
+                await self._known_reception.place(key, target)
+            except (NotFound, InvalidInput) as error:
+                said = f"[Handler] {kind} {job.metadata['job_id']}: {key} stays where it is: {error.message}"
+                emit("messages.left", kind=kind.value, job=job.id, message=said)
+            else:
+                placed[key] = target
+        return placed
 
     async def _send(self, kind: Kind, job: Job, event: JobEvent, made: Reply) -> None:
         body = msgspec.json.encode(made.body)

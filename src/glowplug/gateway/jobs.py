@@ -87,7 +87,7 @@ class Jobs:
         self._store = store
         self._ledger = ledger
         self._catalog = catalog
-        self._shelf = shelf
+        self.shelf = shelf
         self._board = board
         self._clock = clock
         self._policy = policy
@@ -226,7 +226,7 @@ class Jobs:
         stored = {}
         for text, url in data_urls.found(value, schema).items():
             key = url.key(owner, self._policy.access.worker_token)
-            stored[text] = (await self._shelf.keep(key, url.data, url.media_type)).uri
+            stored[text] = (await self.shelf.keep(key, url.data, url.media_type)).uri
         return data_urls.replaced(value, stored) if stored else value
 
     def _check_times(self, wish: Submit) -> None:
@@ -241,7 +241,7 @@ class Jobs:
         """Return if the subject sees all the artifacts and folders that an input names. Raises `InvalidInput`."""
         for key in references(value):
             try:
-                await (self._shelf.check_folder if is_folder(key) else self._shelf.find)(key, subject)
+                await (self.shelf.check_folder if is_folder(key) else self.shelf.find)(key, subject)
             except NotFound as error:
                 fix = "put files below it" if is_folder(key) else "upload it with PUT /v1/artifacts/NAME"
                 raise InvalidInput(f"there is no artifact {key[:80]!r}; {fix} first", key=key[:200]) from error

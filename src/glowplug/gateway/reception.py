@@ -123,6 +123,10 @@ class FrontDesk:
         """Ask a job to stop. Raises `NotFound`, `Conflict`."""
         return await self._ledger.cancel(job_id)
 
+    async def place(self, key: str, target: str) -> None:
+        """Lay a copy of an artifact at `target`."""
+        await self._jobs.shelf.place(key, target)
+
     async def tell_again(self, job_id: str, door: str) -> None:
         """Have the job's last event told to `door` once more. Raises `NotFound`."""
         await self._deliveries.tell_again(job_id, door)

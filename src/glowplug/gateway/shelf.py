@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from glowplug.artifact import SCHEME, Artifact, ArtifactStore, Stat, checked_folder, checked_key
+from glowplug.artifact import KEPT_FOLDERS, SCHEME, Artifact, ArtifactStore, Stat, checked_folder, checked_key
 from glowplug.errors import Conflict, Corrupt, DiskFull, Forbidden, InvalidInput, LeaseLost, NotFound
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.room import Room
@@ -89,6 +89,29 @@ class Shelf:
 
         return await self._put(key, once(), media_type)
 
+    async def place(self, key: str, target: str) -> None:
+        """Lay a copy of an artifact at `target`, outside of the kept folders; what is newer there stays.
+
+        Raises:
+            InvalidInput: the target cannot be.
+            NotFound: the artifact is no more, and nothing is at the target either.
+            DiskFull: there is no room for it.
+        """
+        if checked_key(target).partition("/")[0] in KEPT_FOLDERS:
+            raise InvalidInput(f"nothing can be laid at {target[:80]!r}: that folder is kept by Glowplug")
+        there = await self._known(target)
+        source = await self._known(key)
+        if there is not None and (source is None or there.modified_at > source.modified_at):
+            return
+        self._check_room()
+        await self._artifacts.copy(key, target, media_type=guess_media_type(target))
+
+    async def _known(self, key: str) -> Stat | None:
+        try:
+            return await self._artifacts.stat(key)
+        except NotFound:
+            return None
+
     async def delete(self, key: str, subject: Subject) -> None:
         """Delete an upload. Raises `NotFound`, and `Conflict` for what belongs to a job."""
         await self.find(key, subject)
@@ -146,9 +169,12 @@ class Shelf:
         return Found(await self._artifacts.stat(key), guess_media_type(key))
 
     async def _put(self, key: str, chunks: AsyncIterator[bytes], media_type: str) -> Artifact:
+        self._check_room()
+        return await self._artifacts.put(key, self._limited(chunks), media_type=media_type)
+
+    def _check_room(self) -> None:
         if not self._room.enough():
             raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
-        return await self._artifacts.put(key, self._limited(chunks), media_type=media_type)
 
     async def _limited(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         size = 0

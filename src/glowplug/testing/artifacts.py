@@ -129,6 +129,18 @@ class ArtifactStoreSuite:
         assert await read_all(store, "key") == b"second"
         assert (await store.stat("key")).size_bytes == 6
 
+    async def test_a_copy_has_the_same_bytes_and_a_life_of_its_own(self, store: ArtifactStore) -> None:
+        await store.put("jobs/1/1/a.png", pieces(pattern(2 * PIECE_BYTES)), media_type="image/png")
+        await store.put("models/a.png", pieces(b"older"))
+        await store.copy("jobs/1/1/a.png", "models/a.png", media_type="image/png")
+        await store.delete("jobs/1/1/a.png")
+        assert await read_all(store, "models/a.png") == pattern(2 * PIECE_BYTES)
+        with pytest.raises(NotFound):
+            await store.copy("jobs/1/1/a.png", "models/b.png")
+        with pytest.raises(InvalidInput):
+            await store.copy("models/a.png", "../b.png")
+        assert await keys_below(store) == ["models/a.png"]
+
     async def test_a_reader_sees_one_object_whole_while_it_is_replaced(self, store: ArtifactStore) -> None:
         old, new = pattern(5 * PIECE_BYTES, seed=1), pattern(5 * PIECE_BYTES, seed=2)
         await store.put("key", pieces(old))

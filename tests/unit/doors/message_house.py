@@ -22,6 +22,7 @@ from glowplug.store import ModelInfo, TaskInfo
 
 TASKS = ("detector.train", "detector.convert", "detector.infer")
 DETECTOR = ModelInfo("detector", "1", tuple(TaskInfo(name, "Do it", {"type": "object"}) for name in TASKS))
+KEYS = ("datasets/my-dataset/data.yaml", "m.pt", "m.onnx", "a.png")
 TRAIN: dict[str, Any] = {
     "job_id": "abc12345",
     "dataset": {"s3_prefix": "datasets/my-dataset/", "name": "my-dataset"},
@@ -73,6 +74,10 @@ class MessageHouse:
         return listed
 
 
+async def piece(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
 def epoch(number: int, **more: float) -> Note:
     """Return what a training reports of an epoch."""
     return Note("metrics", {"epoch": number, "total_epochs": 2, "train_loss": 1 / number, "mAP50": 0.5, **more})
@@ -96,6 +101,8 @@ async def message_house(
         await peer.connect()
     try:
         async with house(folder, SystemClock(), doors=(door,), **more) as home:
+            for key in KEYS:
+                await home.artifacts.put(key, piece(b"bytes"))
             yield MessageHouse(home, door, peer, told)
     finally:
         await peer.disconnect()

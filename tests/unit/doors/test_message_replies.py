@@ -277,3 +277,18 @@ def test_whatever_numbers_a_task_reports_no_message_breaks(kind: Kind, values: d
     job = a_job(kind)
     made = reply(kind, job, note(job, "metrics", **values), Seen())
     assert made is None or made.body["type"] == "epoch_update"
+
+
+def test_the_caller_is_told_where_files_lie_that_were_laid_elsewhere() -> None:
+    job = a_job(Kind.TRAIN)
+    done, events = settled(job, Outcome(OutcomeKind.COMPLETED, result={"model_path": BEST.uri}, artifacts=(BEST,)), NOW)
+    made = reply(Kind.TRAIN, done, events[-1], Seen(), {BEST.key: "models/cats.pt"})
+    assert made is not None
+    assert made.body["model_path"] == "models/cats.pt"
+    found = {
+        "results": [{"detections": [], "output": "artifact:jobs/x/1/1.png"}, {"output": "artifact:jobs/x/1/2.png"}]
+    }
+    done, events = settled(a_job(Kind.INFER, images=["a", "b"]), Outcome(OutcomeKind.COMPLETED, result=found), NOW)
+    made = reply(Kind.INFER, done, events[-1], Seen(), {"jobs/x/1/1.png": "found/1.png"})
+    assert made is not None
+    assert [one["output"] for one in made.body["results"]] == ["found/1.png", "jobs/x/1/2.png"]

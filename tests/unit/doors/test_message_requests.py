@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glowplug.doors.message_requests import BODIES, Kind, Request, read_request, reference
+from glowplug.doors.message_requests import BODIES, Kind, Request, file_reference, folder_reference, read_request
 from glowplug.errors import InvalidInput, TooLarge
 
 LIMIT = 10_000
@@ -61,7 +61,8 @@ def test_the_training_request_of_the_document_is_taken_as_it_is() -> None:
     request = read(Kind.TRAIN, TRAIN)
     assert request.job_id == "abc12345"
     assert request.key == "train:abc12345"
-    assert request.input == without(TRAIN, "job_id")
+    wanted = without(TRAIN, "job_id")
+    assert request.input == changed(wanted, "dataset.s3_prefix", "artifact:datasets/my-dataset/")
     assert request.ignored == ()
 
 
@@ -79,7 +80,7 @@ def test_a_conversion_is_to_onnx_unless_it_says_otherwise() -> None:
 def test_inference_has_its_defaults_and_takes_keys_and_addresses() -> None:
     request = read(Kind.INFER, INFER)
     assert request.input["params"] == {"conf": 0.25, "imgsz": 640}
-    assert request.input["images"] == INFER["images"]
+    assert request.input["images"] == ["artifact:images/a.png", "https://example.com/b.png?x=1"]
 
 
 def test_further_hyperparams_are_the_tasks_own_affair() -> None:
@@ -93,7 +94,7 @@ def test_further_hyperparams_are_the_tasks_own_affair() -> None:
 def test_fields_that_nobody_knows_are_left_out_and_named() -> None:
     body = {**TRAIN, "user": 7, "dataset": {**TRAIN["dataset"], "size": 12}, "sent_at": "now"}
     request = read(Kind.TRAIN, body)
-    assert request.input == without(TRAIN, "job_id")
+    assert request.input == read(Kind.TRAIN, TRAIN).input
     assert request.ignored == ("dataset.size", "sent_at", "user")
 
 
@@ -101,15 +102,28 @@ def test_a_repeat_with_another_timestamp_is_the_same_request() -> None:
     assert read(Kind.TRAIN, {**TRAIN, "sent_at": 1}).input == read(Kind.TRAIN, {**TRAIN, "sent_at": 2}).input
 
 
-def test_keys_of_files_that_are_kept_here_become_references() -> None:
+def test_every_key_of_the_store_becomes_a_reference() -> None:
     body = {**INFER, "model_path": "jobs/0a/1/best.onnx", "images": ["inputs/ff/a.png", "bucket/b.png"]}
     found = read(Kind.INFER, body).input
     assert found["model_path"] == "artifact:jobs/0a/1/best.onnx"
-    assert found["images"] == ["artifact:inputs/ff/a.png", "bucket/b.png"]
-    assert read(Kind.CONVERT, {**CONVERT, "model_path": "artifact:jobs/a/1/b"}).input["model_path"] == (
-        "artifact:jobs/a/1/b"
-    )
-    assert reference("calls/x/y.png") == "artifact:calls/x/y.png"
+    assert found["images"] == ["artifact:inputs/ff/a.png", "artifact:bucket/b.png"]
+    # Also one that is a reference already, as results over HTTP have them.
+    again = read(Kind.CONVERT, {**CONVERT, "model_path": "artifact:jobs/a/1/b"}).input
+    assert again["model_path"] == file_reference("jobs/a/1/b") == "artifact:jobs/a/1/b"
+
+
+@pytest.mark.parametrize("said", ["datasets/cats", "datasets/cats/", "artifact:datasets/cats/"])
+def test_a_data_set_is_a_folder_with_or_without_a_slash(said: str) -> None:
+    dataset = read(Kind.TRAIN, changed(TRAIN, "dataset.s3_prefix", said)).input["dataset"]
+    assert dataset == {"s3_prefix": folder_reference(said), "name": "my-dataset"}
+    assert dataset["s3_prefix"] == "artifact:datasets/cats/"
+
+
+@pytest.mark.parametrize("prefix", ["jobs", "jobs/0a/1", "inputs/", "calls/x", "uploads/x/"])
+def test_nobody_has_results_laid_where_the_platform_keeps_its_own(prefix: str) -> None:
+    with pytest.raises(InvalidInput, match="a folder that Glowplug keeps"):
+        read(Kind.INFER, changed(INFER, "output.prefix", prefix))
+    assert read(Kind.INFER, changed(INFER, "output.prefix", "jobs-of-mine")).input["output"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +156,12 @@ def test_a_missing_field_is_named(kind: Kind, path: str) -> None:
         (Kind.TRAIN, "dataset.s3_prefix", "../../etc/"),
         (Kind.TRAIN, "dataset.s3_prefix", "/etc/"),
         (Kind.TRAIN, "dataset.s3_prefix", "s3://bucket/datasets/"),
+        (Kind.TRAIN, "dataset.s3_prefix", "/"),
+        (Kind.TRAIN, "dataset.s3_prefix", "artifact:"),
+        (Kind.TRAIN, "dataset.s3_prefix", "x" * 600),
         (Kind.TRAIN, "dataset.name", "a\0b"),
+        (Kind.TRAIN, "output.model_name", "bést.pt"),
+        (Kind.TRAIN, "output.prefix", "models//x"),
         (Kind.TRAIN, "output.model_name", "../best.pt"),
         (Kind.TRAIN, "output.model_name", ".."),
         (Kind.CONVERT, "model_path", "folder/"),

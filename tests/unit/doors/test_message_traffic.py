@@ -14,7 +14,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from tests.journeys.system import free_port
 from tests.servers.rabbitmq import RabbitServer, rabbitmq, vhost
-from tests.unit.doors.message_house import TRAIN, MessageHouse, epoch, message_house, step
+from tests.unit.doors.message_house import TRAIN, MessageHouse, epoch, message_house, piece, step
 from tests.unit.gateway.house import Told
 
 from glowplug.artifact import Artifact
@@ -47,6 +47,15 @@ async def until_waiting(url: str, queue: str, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
+async def bytes_of(house: MessageHouse, key: str) -> bytes:
+    return b"".join([chunk async for chunk in house.home.artifacts.read(key)])
+
+
+async def stored(house: MessageHouse, key: str) -> Artifact:
+    """Return what a worker has stored under a key."""
+    return await house.home.artifacts.put(key, piece(b"weights"))
+
+
 async def test_a_training_by_message_from_the_request_to_the_result(open_house: MessageHouse) -> None:
     backend, worker = open_house.backend, await open_house.worker()
     await backend.ask("train", TRAIN)
@@ -57,13 +66,16 @@ async def test_a_training_by_message_from_the_request_to_the_result(open_house: 
     assert (await backend.heard("train_update_q"))["message"] == "reading"
     first, second = await backend.message("train_update_q"), await backend.message("train_update_q")
     assert [json.loads(one.body)["current_epoch"] for one in (first, second)] == [1, 2]
-    model = Artifact(f"jobs/{grant.hold.job_id}/{grant.hold.token}/best.pt", 3, "0" * 64)
+    assert grant.input["dataset"]["s3_prefix"] == "artifact:datasets/my-dataset/"
+    model = await stored(open_house, f"jobs/{grant.hold.job_id}/{grant.hold.token}/best.safetensors")
     assert await worker.finish(grant, {"model_path": model.uri}, (model,))
     message = await backend.message("train_result_q")
     body = json.loads(message.body)
     assert body["type"] == "training_completed"
     assert body["job_id"] == "abc12345"
-    assert body["model_path"] == model.key
+    # Where the request wants it, and there it is.
+    assert body["model_path"] == "models/yolov8n/my-dataset.pt"
+    assert await bytes_of(open_house, "models/yolov8n/my-dataset.pt") == b"weights"
     assert body["final_metrics"] == {"final_mAP50": 0.5, "final_loss": 0.5, "training_epochs": 2}
     assert message.message_id is not None
     assert message.message_id.startswith(f"{grant.hold.job_id}:")
@@ -85,10 +97,38 @@ async def test_conversion_and_inference_by_message(open_house: MessageHouse) -> 
     await backend.ask("infer", {"job_id": "c1", "model_path": "m.onnx", "images": ["a.png"], "output": {"prefix": "o"}})
     grant = await open_house.claimed(worker)
     assert grant.task == "detector.infer"
-    await worker.finish(grant, [{"detections": [{"label": "cat", "confidence": 1.0, "box": [0, 0, 1, 1]}]}])
+    drawn = await stored(open_house, f"jobs/{grant.hold.job_id}/{grant.hold.token}/1-a.png")
+    detections = [{"label": "cat", "confidence": 1.0, "box": [0, 0, 1, 1]}]
+    await worker.finish(grant, [{"detections": detections, "output": drawn.uri}], (drawn,))
     body = await backend.result("infer")
     assert body["type"] == "inference_completed"
-    assert body["results"][0]["image"] == "a.png"
+    assert body["results"] == [{"image": "a.png", "detections": detections, "output": "o/1-a.png"}]
+    assert await bytes_of(open_house, "o/1-a.png") == b"weights"
+
+
+async def test_a_repeat_does_not_write_over_what_is_newer(open_house: MessageHouse) -> None:
+    backend, worker = open_house.backend, await open_house.worker()
+    await backend.ask("train", TRAIN)
+    grant = await open_house.claimed(worker)
+    model = await stored(open_house, f"jobs/{grant.hold.job_id}/{grant.hold.token}/best.safetensors")
+    assert await worker.finish(grant, {"model_path": model.uri}, (model,))
+    first = await backend.result("train")
+    await open_house.home.artifacts.put(first["model_path"], piece(b"of a later training"))
+    await backend.ask("train", TRAIN)
+    assert await backend.result("train") == first
+    assert await bytes_of(open_house, first["model_path"]) == b"of a later training"
+
+
+async def test_a_result_that_cannot_be_laid_where_it_was_asked_for_stays_where_it_is(open_house: MessageHouse) -> None:
+    backend, worker = open_house.backend, await open_house.worker()
+    # A file where a folder would have to be.
+    await backend.ask("train", {**TRAIN, "output": {"prefix": "m.pt", "model_name": "best"}})
+    grant = await open_house.claimed(worker)
+    model = await stored(open_house, f"jobs/{grant.hold.job_id}/{grant.hold.token}/best.safetensors")
+    assert await worker.finish(grant, {"model_path": model.uri}, (model,))
+    assert (await backend.result("train"))["model_path"] == model.key
+    left = await open_house.saying("messages.left")
+    assert left["message"].startswith(f"[Handler] train abc12345: {model.key} stays where it is: ")
 
 
 async def test_a_failed_training_tells_what_it_came_to_even_after_a_restart_of_the_gateway(

@@ -45,6 +45,8 @@ class EmptyReception:
     async def cancel(self, job_id: str) -> Any:
         raise AssertionError(job_id)
 
+    async def place(self, key: str, target: str) -> None: ...
+
     async def tell_again(self, job_id: str, door: str) -> None:
         raise AssertionError(job_id)
 

@@ -141,3 +141,42 @@ async def test_workers_are_listed_and_their_changes_told(busy: House, door: List
     assert {record.instance_id for record in heard} == {"w2"}
     await busy.gateway.worker_died("w2")
     assert heard[-1].status == "offline"
+
+
+async def bytes_at(home: House, key: str) -> bytes:
+    return b"".join([chunk async for chunk in home.artifacts.read(key)])
+
+
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def test_a_result_can_be_laid_anywhere_but_where_the_platform_keeps_its_own(busy: House, door: Listener) -> None:
+    await busy.artifacts.put("models/best.pt", once(b"older"))
+    await busy.artifacts.put("jobs/a/1/best.pt", once(b"weights"))
+    await reception(door).place("jobs/a/1/best.pt", "models/best.pt")
+    assert await bytes_at(busy, "models/best.pt") == b"weights"
+    for target in ("jobs/b/1/best.pt", "inputs/x/best.pt", "calls/x", "uploads/x", "jobs", "../x", "/x", "x/"):
+        with pytest.raises(InvalidInput):
+            await reception(door).place("jobs/a/1/best.pt", target)
+
+
+async def test_what_is_newer_there_stays_and_what_is_gone_may_have_been_laid_before(
+    busy: House, door: Listener
+) -> None:
+    await busy.artifacts.put("jobs/a/1/best.pt", once(b"weights"))
+    await reception(door).place("jobs/a/1/best.pt", "models/best.pt")
+    await busy.artifacts.put("models/best.pt", once(b"somebody else's"))
+    await reception(door).place("jobs/a/1/best.pt", "models/best.pt")
+    await busy.artifacts.delete("jobs/a/1/best.pt")
+    await reception(door).place("jobs/a/1/best.pt", "models/best.pt")
+    assert await bytes_at(busy, "models/best.pt") == b"somebody else's"
+    with pytest.raises(NotFound):
+        await reception(door).place("jobs/a/1/best.pt", "models/other.pt")
+
+
+async def test_nothing_is_laid_on_a_full_disk(busy: House, door: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    await busy.artifacts.put("jobs/a/1/best.pt", once(b"weights"))
+    monkeypatch.setattr(busy.gateway.room, "enough", lambda: False)
+    with pytest.raises(DiskFull):
+        await reception(door).place("jobs/a/1/best.pt", "models/best.pt")
