@@ -50,7 +50,7 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     `url` is where others reach it, for clients and workers too; None stands for `http://host:port`. A job whose hint
     a broker has lost is told it again `redispatch_seconds` after the first time. Links to artifacts that need no token
     are signed with `link_secret`, which gateways that share a store share too; None stands for one in the data folder.
-    With `direct_links`, bytes go from and to an object store past the gateway.
+    With `direct_links`, bytes go from and to an object store past the gateway. So many conversations are held at once.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +60,7 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     allowed_hosts: tuple[str, ...] = ()
     max_upload_bytes: Bytes = 1 << 30
     max_input_bytes: Bytes = 256 << 10
+    max_conversations: Count = 64
     lease_seconds: Seconds = 60.0
     service_max_age_seconds: Seconds = 300.0
     service_probe_seconds: Seconds = 30.0

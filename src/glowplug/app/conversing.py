@@ -66,7 +66,7 @@ def conversation_router(guest: Guest, options: ConversationOptions) -> APIRouter
     requirement = GuestRequirement(guest, options.needs)
     engines = Engines(reply=options.reply, speak=options.speak, transcribe=options.transcribe)
 
-    def engines_of(websocket: WebSocket) -> Engines:
+    async def engines_of(websocket: WebSocket) -> Engines:
         try:
             requirement.check(websocket)
         except NotReadyAnswer as early:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from glowplug import __version__
 from glowplug.assembly.adapters import open_artifacts, open_broker, open_store
 from glowplug.assembly.alerts import alerts_of
+from glowplug.assembly.conversations import conversations_of
 from glowplug.assembly.doors import open_doors
 from glowplug.assembly.users import rates_of, users_of
 from glowplug.clock import Clock
@@ -58,6 +59,7 @@ class Interior(Startable):
                 policy=gateway_policy(settings, worker_token, _link_secret(settings)),
                 doors=open_doors(settings, clock, lambda: self.gateway.registry.board),
                 probes=readiness_of(settings, clock),
+                conversations=conversations_of(settings.gateway.max_conversations, clock),
                 metrics=self._telemetry.metrics,
             )
         )

@@ -13,6 +13,7 @@ from glowplug.gateway.parts import GatewayParts
 from glowplug.gateway.routes import (
     artifacts,
     batches,
+    conversation,
     deliveries,
     events,
     jobs,
@@ -20,6 +21,9 @@ from glowplug.gateway.routes import (
     metrics,
     models,
     notices,
+    openai_audio,
+    openai_images,
+    openai_text,
     redrive,
     run,
     uploads,
@@ -38,6 +42,9 @@ _ROUTERS = (
     artifacts.router,
     artifacts.internal_router,
     uploads.router,
+    openai_text.router,
+    openai_images.router,
+    openai_audio.router,
 )
 
 
@@ -61,6 +68,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
     plain = [*link.link_routes(gateway), *notices.notice_routes(gateway), *metrics.metrics_routes(parts.metrics)]
     readiness = parts.probes(parts.board, gateway.registry.board, gateway.upkeep)
     app.router.routes[:0] = [*plain, *readiness.served]
+    app.router.routes.extend(conversation.conversation_routes(gateway))
     for router in _ROUTERS:
         app.include_router(router(gateway))
     documents.install(app, gateway.catalog.tasks, readiness.described)

@@ -14,6 +14,7 @@ from glowplug.clock import Clock
 from glowplug.door import Door
 from glowplug.gateway.policy import GatewayPolicy
 from glowplug.gateway.room import free_bytes
+from glowplug.gateway.talk import Talks
 from glowplug.gateway.upkeep import Upkeep
 from glowplug.readiness import Board, MergedBoard
 from glowplug.store import Store
@@ -40,8 +41,8 @@ class GatewayParts:
     """Started parts; the gateway stops none of them, but for the `doors`, which it starts and stops itself.
 
     `board` is the gateway's own readiness. `probes` makes the readiness routes from it, from the models over all
-    workers, and from what an operator may ask of those. `metrics` returns the body and the media type of `/metrics`.
-    `free_bytes` measures the room on a disk.
+    workers, and from what an operator may ask of those. `conversations` makes the routes of talks.
+    `metrics` returns the body and the media type of `/metrics`. `free_bytes` measures the room on a disk.
     """
 
     store: Store
@@ -52,5 +53,6 @@ class GatewayParts:
     policy: GatewayPolicy
     doors: Sequence[Door] = ()
     probes: Probes = lambda own, models, upkeep: ReadinessRoutes()
+    conversations: Callable[[Talks], Sequence[BaseRoute]] = lambda begin: ()
     metrics: Metrics | None = None
     free_bytes: Callable[[Path], int] = free_bytes

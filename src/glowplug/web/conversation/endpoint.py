@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -22,7 +22,7 @@ GOING_AWAY, REFUSED, TRY_AGAIN_LATER = 1001, 1008, 1013
 REASON_BYTES = 120
 """What a close frame has room for is 123."""
 
-EnginesOf = Callable[[WebSocket], Engines]
+EnginesOf = Callable[[WebSocket], Awaitable[Engines]]
 
 
 class Conversations:
@@ -63,7 +63,7 @@ class Conversations:
         # Accepted in any case: a page is told why only by the close of an open socket.
         await websocket.accept(next(iter(websocket.scope.get("subprotocols", ())), None))
         try:
-            engines = self._engines(websocket)
+            engines = await self._engines(websocket)
         except GlowplugError as error:
             code = TRY_AGAIN_LATER if isinstance(error, NotReady) else REFUSED
             await _close(websocket, code, error.message)
@@ -85,10 +85,10 @@ class Conversations:
                         return
                     await websocket.send({**frame, "type": "websocket.send"})
 
-    def _engines(self, websocket: WebSocket) -> Engines:
+    async def _engines(self, websocket: WebSocket) -> Engines:
         if self._open >= self._limits.conversations:
             raise NotReady(f"{self._open} conversations are held already; try again later")
-        return self._engines_of(websocket)
+        return await self._engines_of(websocket)
 
     async def _hold(self, websocket: WebSocket, engines: Engines) -> None:
         began, why, turns = self._clock.monotonic(), "left", 0

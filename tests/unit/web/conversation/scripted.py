@@ -152,7 +152,7 @@ def application(
     """Return an application with a conversation over these engines."""
     engines = Engines(reply=reply, speak=voice or Voice(), transcribe=ear)
 
-    def engines_of(websocket: WebSocket) -> Engines:
+    async def engines_of(websocket: WebSocket) -> Engines:
         del websocket
         return engines
 

@@ -1,4 +1,4 @@
-"""The engine of a conversation: it answers sentence by sentence, is interrupted at once, and goes on after any error."""
+"""A conversation answers sentence by sentence, is interrupted at once, and goes on after any error."""
 
 from __future__ import annotations
 
