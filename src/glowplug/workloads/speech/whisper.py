@@ -1,0 +1,135 @@
+"""Whisper in CTranslate2, by faster-whisper."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glowplug.errors import InvalidInput, MissingExtra, OutOfMemory, SettingsError
+from glowplug.model import RunContext
+from glowplug.workloads.speech.decoding import RATE
+from glowplug.workloads.speech.values import Segment, Transcript
+
+try:
+    from ctranslate2 import get_supported_compute_types
+    from faster_whisper import WhisperModel
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("ctranslate2", "faster_whisper"):
+        raise
+    raise MissingExtra.of("speech", "the stt model") from error
+
+_DEVICE = re.compile(r"(auto|cpu|cuda|mps)(?::([0-9]{1,3}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a model runs on."""
+
+    device: str
+    compute_type: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a recording is to be read."""
+
+    language: str | None
+    prompt: str
+    vad: bool
+    beam_size: int
+
+
+def opened(folder: Path, place: Place) -> Any:
+    """Return the model of `folder`.
+
+    Raises:
+        SettingsError: it is damaged or of another architecture, or the device or the compute type is not there.
+        OutOfMemory: the device has no room for it.
+    """
+    device, index = _device(place.device)
+    _check_compute_type(device, place.compute_type)
+    try:
+        return WhisperModel(
+            str(folder),
+            device=device,
+            device_index=index,
+            compute_type=place.compute_type,
+            cpu_threads=place.threads,
+            local_files_only=True,
+        )
+    except Exception as error:  # a damaged tokenizer is a bare one
+        _check_memory(error, f"no room on {place.device} for the model in {folder}")
+        why = " ".join(str(error).split())[:200]
+        raise SettingsError(f"{folder} cannot be opened as a Whisper model for CTranslate2: {why}") from error
+
+
+def _device(name: str) -> tuple[str, int]:
+    found = _DEVICE.fullmatch(name)
+    if found is None:
+        raise SettingsError(f"option device={name!r}: cpu, cuda, cuda:1 or auto is expected")
+    # CTranslate2 knows no Metal; there it runs on the processor.
+    return ("cpu" if found[1] == "mps" else found[1]), int(found[2] or 0)
+
+
+def _check_compute_type(device: str, compute_type: str) -> None:
+    if device == "auto" or compute_type in ("default", "auto"):
+        return
+    try:
+        known = sorted(get_supported_compute_types(device))
+    except (RuntimeError, ValueError) as error:
+        raise SettingsError(f"option device={device!r}: {' '.join(str(error).split())[:200]}") from error
+    if compute_type not in known:
+        raise SettingsError(f"option compute_type={compute_type!r}: {device} has {', '.join(known)} here")
+
+
+def _check_memory(error: Exception, message: str) -> None:
+    if "out of memory" in str(error).lower():
+        raise OutOfMemory(message) from error
+
+
+def warm(model: Any) -> None:
+    """Run the whole network once."""
+    list(model.transcribe(np.zeros(RATE, np.float32), beam_size=1)[0])
+
+
+def transcribed(model: Any, samples: NDArray[np.float32], wish: Wish, ctx: RunContext) -> Transcript:
+    """Write down what is said, telling the progress in seconds of audio.
+
+    Raises:
+        InvalidInput: the model does not know the language.
+    """
+    _check_language(model, wish.language)
+    seconds = len(samples) / RATE
+    ctx.progress(0, seconds, "seconds of audio")
+    segments: list[Segment] = []
+    try:
+        found, info = model.transcribe(
+            samples,
+            language=wish.language,
+            initial_prompt=wish.prompt or None,
+            vad_filter=wish.vad,
+            beam_size=wish.beam_size,
+        )
+        for one in found:
+            ctx.check()
+            ends = min(one.end, seconds)
+            segments.append(Segment(round(min(one.start, ends), 3), round(ends, 3), one.text.strip()))
+            ctx.progress(ends, seconds, "seconds of audio")
+    except RuntimeError as error:
+        _check_memory(error, "no room on the device for this recording; a smaller beam_size needs less")
+        raise
+    text = " ".join(segment.text for segment in segments)
+    return Transcript(text, info.language, round(seconds, 3), segments)
+
+
+def _check_language(model: Any, language: str | None) -> None:
+    known = model.supported_languages
+    if language is not None and language not in known:
+        some = f"{', '.join(known[:8])}{' …' if len(known) > 8 else ''}"
+        raise InvalidInput(f"language: this model does not know {language!r}; it knows {some}")
