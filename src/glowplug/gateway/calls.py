@@ -162,7 +162,8 @@ def failure_of(job: Job) -> GlowplugError:
 def _renamed(field: Any, names: Mapping[str, str]) -> Any:
     if not isinstance(field, Mapping):
         return field
-    first, dot, rest = str(field.get("path", "")).partition(".")
+    # Validation at the gateway says `path`, that in the model's process `loc`.
+    first, dot, rest = str(field.get("path", field.get("loc", ""))).partition(".")
     return {**field, "path": names.get(first, first) + dot + rest}
 
 

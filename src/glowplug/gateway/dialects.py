@@ -80,7 +80,7 @@ def _code(problem: Mapping[str, Any]) -> str:
 def _param(problem: Mapping[str, Any]) -> str | None:
     fields = problem.get("fields")
     first = fields[0] if isinstance(fields, list | tuple) and fields else {}
-    path = first.get("path") if isinstance(first, Mapping) else None
+    path = first.get("path", first.get("loc")) if isinstance(first, Mapping) else None
     return path if isinstance(path, str) and path else None
 
 

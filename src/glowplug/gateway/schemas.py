@@ -209,7 +209,7 @@ class DeliveryList(msgspec.Struct, frozen=True):
 
 
 class TaskView(msgspec.Struct, frozen=True):
-    """A task with its schemas."""
+    """A task with its schemas. `serves` is the operation of other protocols that it answers, if any."""
 
     name: str
     summary: str
@@ -219,6 +219,7 @@ class TaskView(msgspec.Struct, frozen=True):
     example: Mapping[str, Any] | None
     batch: int
     streams: bool
+    serves: str
 
 
 class TaskList(msgspec.Struct, frozen=True):
@@ -227,7 +228,17 @@ class TaskList(msgspec.Struct, frozen=True):
     tasks: list[TaskView]
 
 
-class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as OpenAI's clients list it; `serves` are the operations for which it can be named."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "glowplug"
+    serves: list[str] = []
+
+
+class ModelView(ModelEntry, frozen=True, kw_only=True):
     """A model over all workers. `state` is a component's status, or `offline` when no worker has it."""
 
     name: str
@@ -241,10 +252,17 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class ModelList(msgspec.Struct, frozen=True):
-    """Every model that is known here."""
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every model that is known here; `object` and `data` are what OpenAI's clients read."""
 
+    object: str = "list"
+    data: list[ModelEntry]
     models: list[ModelView]
+
+    @classmethod
+    def of(cls, models: list[ModelView]) -> ModelList:
+        """Return the list of these models."""
+        return cls(data=[ModelEntry(id=one.id, serves=one.serves) for one in models], models=models)
 
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,25 +400,24 @@ def task_view(task: TaskInfo, model: ModelInfo) -> TaskView:
         task.example,
         task.batch,
         task.streams,
+        task.serves,
     )
 
 
 def model_view(name: str, info: ModelInfo | None, found: ComponentSnapshot | None, workers: list[str]) -> ModelView:
     """Return the view of a model: what is known of it, and how it stands where workers have it."""
     tasks = [task.name for task in info.tasks] if info else []
-    version = info.version if info else None
-    if found is None:
-        return ModelView(
-            name=name, version=version, ready=False, state="offline", progress=0.0, workers=workers, tasks=tasks
-        )
+    estimate, failure = (found.estimate, found.failure) if found else (None, None)
     return ModelView(
+        id=name,
+        serves=sorted({task.serves for task in info.tasks if task.serves}) if info else [],
         name=name,
-        version=version,
-        ready=found.status.can_serve,
-        state=found.status.value,
-        progress=found.percent,
-        estimated_seconds=math.ceil(found.estimate.p50_seconds) if found.estimate else None,
-        error=found.failure.error if found.failure else None,
+        version=info.version if info else None,
+        ready=found is not None and found.status.can_serve,
+        state=found.status.value if found else "offline",
+        progress=found.percent if found else 0.0,
+        estimated_seconds=math.ceil(estimate.p50_seconds) if estimate else None,
+        error=failure.error if failure else None,
         workers=workers,
         tasks=tasks,
     )

@@ -23,9 +23,13 @@ async def get(home: House, path: str) -> Any:
 class TestModels:
     async def test_a_ready_model_has_every_documented_field(self, home: House) -> None:
         await home.ready_worker()
+        told = {"id": "echo", "object": "model", "created": 0, "owned_by": "glowplug", "serves": []}
         assert await get(home, "/v1/models") == {
+            "object": "list",
+            "data": [told],
             "models": [
                 {
+                    **told,
                     "name": "echo",
                     "version": "1",
                     "ready": True,
@@ -36,7 +40,7 @@ class TestModels:
                     "workers": ["w1"],
                     "tasks": ["echo.say"],
                 }
-            ]
+            ],
         }
 
     @pytest.mark.parametrize("status", [Status.FETCHING, Status.LOADING, Status.WARMING, Status.SLEEPING])
@@ -108,6 +112,7 @@ class TestTasks:
             "example": {"text": "hello"},
             "batch": 1,
             "streams": False,
+            "serves": "",
         }
         assert await get(home, "/v1/tasks") == {"tasks": [task]}
         assert await get(home, "/v1/tasks/echo.say") == task

@@ -11,7 +11,6 @@ from glowplug.gateway.openai.parameters import extras, knows, wrong
 from glowplug.gateway.openai.shapes import ChatMessage, ChatRequest
 from glowplug.store import TaskInfo
 
-NAMES: dict[str, str] = {}
 DEVELOPER = "developer"
 _PASSED = ("temperature", "top_p", "seed")
 _TAKEN = frozenset(ChatRequest.__struct_fields__)

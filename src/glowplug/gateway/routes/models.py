@@ -31,7 +31,7 @@ def router(gateway: Gateway) -> APIRouter:
     async def models() -> Response:
         """List the models over all workers, ready or not."""
         names = catalog.models.keys() | registry.unfinished_models()
-        return bodies.answer(ModelList([_model(gateway, name) for name in sorted(names)]))
+        return bodies.answer(ModelList.of([_model(gateway, name) for name in sorted(names)]))
 
     @routes.get("/v1/models/{name}", **described(None, {200: ModelView}))
     async def model(name: str) -> Response:
@@ -73,7 +73,7 @@ def router(gateway: Gateway) -> APIRouter:
 def _known(gateway: Gateway, name: str) -> ModelView:
     if name not in gateway.catalog.models and name not in gateway.registry.unfinished_models():
         known = ", ".join(sorted(gateway.catalog.models)) or "none yet"
-        raise NotFound(f"no model {name[:80]!r}; there are: {known}")
+        raise NotFound(f"no model {name[:80]!r}; there are: {known}", model=name[:80])
     return _model(gateway, name)
 
 
