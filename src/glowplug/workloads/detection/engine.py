@@ -68,7 +68,8 @@ class Epoch:
 class TrainedWeights:
     """The end of a training: the best epoch's weights and the last one's, with what is worth saying of the run.
 
-    `epochs` counts those of all attempts; `model` is the name of the network that was trained.
+    `epochs` and `seconds` count all attempts; `model` is the name of the network that was trained. `metrics` are
+    the best epoch's mAP50 and mAP50_95, and the last one's loss.
     """
 
     best: Path
@@ -76,6 +77,7 @@ class TrainedWeights:
     best_epoch: int
     epochs: int
     stopped_early: bool
+    seconds: float
     model: str
     imgsz: int
     notes: Sequence[str] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,8 +97,9 @@ class _Run:
 
     def result(self) -> TrainedWeights:
         """Train to the end, and write the weights."""
+        self._began = time.monotonic()
         self._trainer = trainer = self._prepared()
-        order = self._order
+        self._before, order = trainer.told.get("seconds", 0.0), self._order
         if trainer.start_epoch < order.epochs and not trainer.told.get("stopped_early"):
             trainer.train()
         best, last = order.folder / "best.safetensors", order.folder / "last.safetensors"
@@ -110,6 +112,7 @@ class _Run:
             best_epoch=trainer.best_epoch,
             epochs=told["epoch"],
             stopped_early=told["stopped_early"],
+            seconds=self._seconds(),
             model=f"{FAMILY}-{self._size}",
             imgsz=self._imgsz,
             notes=tuple(self._notes),
@@ -190,6 +193,9 @@ class _Run:
         kept = {name: value for name, value in state.items() if not name.startswith(_AUXILIARY)}
         return Weights(ENGINE, FAMILY, self._size, self._order.data.names, self._imgsz, kept)
 
+    def _seconds(self) -> float:
+        return float(self._before + time.monotonic() - self._began)
+
     def _on_batch(self, done: int, total: int) -> None:
         self._watcher.batch(self._trainer.current_epoch + 1, done, total)
 
@@ -200,7 +206,12 @@ class _Run:
             raise InvalidInput("the loss is no longer a number; try a lower hyperparams.lr0", fields=["hyperparams"])
         patience, best = self._order.patience, event.best_epoch or event.epoch
         stopped = patience is not None and event.epoch - best >= patience and event.epoch < event.total_epochs
-        self._trainer.told = {"epoch": event.epoch, "loss": event.train_loss, "stopped_early": stopped}
+        self._trainer.told = {
+            "epoch": event.epoch,
+            "loss": event.train_loss,
+            "stopped_early": stopped,
+            "seconds": self._seconds(),
+        }
         self._watcher.epoch(_epoch(event, self._trainer))
 
 
