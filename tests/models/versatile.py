@@ -70,7 +70,12 @@ class Versatile(Model):
 
     @task(serves="audio/speech")
     def speak(
-        self, ctx: RunContext, text: str, voice: str = "", speed: float = 1.0, format: Literal["wav", "pcm"] = "wav"
+        self,
+        ctx: RunContext,
+        text: str,
+        voice: str = "",
+        speed: float = 1.0,
+        format: Literal["wav", "pcm"] = "wav",  # noqa: A002
     ) -> Iterator[dict[str, Any]]:
         """Hum a sentence at a time."""
         if voice == "nobody":

@@ -16,6 +16,7 @@ from glowplug.gateway.routes import (
     conversation,
     deliveries,
     events,
+    inference,
     jobs,
     link,
     metrics,
@@ -45,6 +46,7 @@ _ROUTERS = (
     openai_text.router,
     openai_images.router,
     openai_audio.router,
+    inference.router,
 )
 
 

@@ -76,7 +76,9 @@ class Probes:
 
     def _model(self, name: str) -> Response:
         snapshot = self._parts.told.snapshot()
-        known = snapshot.find(name) or next((one for one in snapshot.components if one.model == name), None)
+        # The protocol has models alone: a task is asked for as `model.task`.
+        names = (name, name.partition(".")[0])
+        known = next((one for one in snapshot.components if one.name in names or one.model == name), None)
         if known is None:
             raise NotFound(f"no model named {name!r}")
         status, body = snapshot.only([known.name]).ready_probe()

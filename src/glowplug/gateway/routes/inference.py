@@ -1,0 +1,124 @@
+"""The routes of the Open Inference Protocol (V2) beside its probes: what there is, and inference."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from glowplug.errors import InvalidInput, NotFound, UnsupportedMediaType
+from glowplug.gateway import bodies
+from glowplug.gateway.calls import Calls
+from glowplug.gateway.catalog import model_of
+from glowplug.gateway.departure import CLIENT_CLOSED_REQUEST, while_present
+from glowplug.gateway.documents import described
+from glowplug.gateway.inference import mapping, tensors
+from glowplug.gateway.inference.shapes import (
+    InferenceAnswer,
+    InferenceError,
+    InferenceRequest,
+    ModelMetadata,
+    RequestOutput,
+    ServerMetadata,
+)
+from glowplug.gateway.inference.tensors import Tensor
+from glowplug.gateway.service import Gateway
+from glowplug.gateway.subjects import subject_of
+from glowplug.store import TaskInfo
+
+JSON_LENGTH = "inference-header-content-length"
+BINARY = "application/octet-stream"
+EXTENSIONS = ["binary_tensor_data"]
+_decoder = msgspec.json.Decoder(InferenceRequest)
+_encoder = msgspec.json.Encoder()
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["inference"])
+    calls, limits, catalog = Calls.of(gateway), gateway.policy.limits, gateway.catalog
+
+    @routes.get("/v2", **described(None, {200: ServerMetadata}, error=InferenceError))
+    async def server() -> Response:
+        """Say who answers."""
+        return bodies.answer(ServerMetadata("glowplug", gateway.policy.version, EXTENSIONS))
+
+    @routes.get("/v2/models/{name}", **described(None, {200: ModelMetadata}, error=InferenceError))
+    async def model(name: str) -> Response:
+        """Describe a model, or one of its tasks as `model.task`, by its tensors."""
+        task = await calls.offers.task(name)
+        return bodies.answer(mapping.metadata(name, version_of(task), task))
+
+    @routes.get("/v2/models/{name}/versions/{version}", include_in_schema=False)
+    async def model_of_version(name: str, version: str) -> Response:
+        task = await calls.offers.task(name)
+        check_version(task, version)
+        return bodies.answer(mapping.metadata(name, version_of(task), task))
+
+    described_infer = described(InferenceRequest, {200: InferenceAnswer}, error=InferenceError)
+
+    @routes.post("/v2/models/{name}/infer", **described_infer)
+    async def infer(name: str, request: Request) -> Response:
+        """Call a task once for each place of the tensors' first axis; of several tasks `parameters.task` names one."""
+        return await answered(name, "", request)
+
+    @routes.post("/v2/models/{name}/versions/{version}/infer", include_in_schema=False)
+    async def infer_of_version(name: str, version: str, request: Request) -> Response:
+        return await answered(name, version, request)
+
+    async def answered(name: str, version: str, request: Request) -> Response:
+        wish, binary = _parts(request, await bodies.read(request, limits.call_bytes))
+        chosen = wish.parameters.get(mapping.TASK, "")
+        task = await calls.offers.task(name, chosen if isinstance(chosen, str) else "")
+        check_version(task, version)
+        calls.offers.check_ready(model_of(task.name))
+        if task.streams:
+            raise InvalidInput(f"{task.name} yields its values one by one; call it with POST /v1/run/{task.name}")
+        given = mapping.inputs(task, tensors.read(wish.inputs, binary), wish.parameters)
+        results = await while_present(request, calls.all(task, given, subject_of(request)))
+        if results is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        made = mapping.outputs(task, results, wish.outputs)
+        return _answer(InferenceAnswer(name, version_of(task), wish.id, []), wish, made)
+
+    def version_of(task: TaskInfo) -> str:
+        return catalog.models[model_of(task.name)].version
+
+    def check_version(task: TaskInfo, version: str) -> None:
+        if version not in ("", version_of(task)):
+            raise NotFound(f"{model_of(task.name)} has version {version_of(task)} alone, not {version[:40]!r}")
+
+    return routes
+
+
+def _parts(request: Request, body: bytes) -> tuple[InferenceRequest, bytes]:
+    """Return the JSON of a request, and what stands behind it."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("compressed bodies are not taken; send it as it is")
+    said = request.headers.get(JSON_LENGTH)
+    if said is None:
+        return bodies.decode(_decoder, body), b""
+    if not said.isdecimal() or len(said) > 18 or int(said) > len(body):
+        raise InvalidInput("Inference-Header-Content-Length is not the length of the JSON in front of the body")
+    return bodies.decode(_decoder, body[: int(said)]), body[int(said) :]
+
+
+def _answer(head: InferenceAnswer, wish: InferenceRequest, made: list[Tensor]) -> Response:
+    asked = {one.name: one for one in wish.outputs}
+    outputs, data = [], []
+    for tensor in made:
+        if _is_binary(wish, asked.get(tensor.name)):
+            shown, packed = tensors.packed(tensor)
+            data.append(packed)
+        else:
+            shown = tensors.written(tensor)
+        outputs.append(shown)
+    body = _encoder.encode(msgspec.structs.replace(head, outputs=outputs))
+    if not data:
+        return Response(body, media_type="application/json")
+    return Response(b"".join([body, *data]), headers={JSON_LENGTH: str(len(body))}, media_type=BINARY)
+
+
+def _is_binary(wish: InferenceRequest, output: RequestOutput | None) -> bool:
+    everywhere = bool(wish.parameters.get("binary_data_output", False))
+    return bool(output.parameters.get("binary_data", everywhere)) if output else everywhere
