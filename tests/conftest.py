@@ -8,9 +8,16 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import settings
 
 # A suite started in the background inherits an ignored SIGINT, and so would every program that it interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A judge must say the same of the same code twice; who works on it gets fresh examples each time.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.hookimpl(hookwrapper=True)

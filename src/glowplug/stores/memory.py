@@ -134,12 +134,11 @@ class MemoryStore(Store):
 
     async def position(self, job_id: str, *, limit: int = 10_000) -> int | None:
         """Return how many due jobs are ahead."""
-        if job_id in self._jobs:
-            self._line_up([self._jobs[job_id].task])
-        job = self._jobs.get(job_id)
-        if job is None or job.state is not JobState.QUEUED:
+        found = self._jobs.get(job_id)
+        if found is None or found.state is not JobState.QUEUED:
             return None
-        return min(self._lines.ahead(job), limit)
+        self._line_up([found.task])
+        return min(self._lines.ahead(self._jobs[job_id]), limit)
 
     async def nth_newest(self, owner: str, n: int, *, task: str | None = None) -> datetime | None:
         """Return when the owner's `n`-th newest job was made."""

@@ -297,10 +297,13 @@ class StoreSuite(LeaseSuite, LineSuite, TellingSuite):
         made = await self.several(store, clock, 5)
         assert [await store.position(job_id, limit=3) for job_id in made] == [0, 1, 2, 3, 3]
 
-    async def test_only_a_queued_job_has_a_position(self, store: Store) -> None:
+    async def test_only_a_queued_job_has_a_position(self, store: Store, clock: ManualClock) -> None:
         job = await queue(store)
         await claim(store)
+        later = await queue(store, run_at=clock.now() + timedelta(seconds=1))
+        await clock.advance(1)
         assert await store.position(job.id) is None
+        assert (await store.job(later.id)).turn is None, "who asks of a job that does not wait gives no other its turn"
 
     async def test_depths_count_what_waits_what_is_due_and_what_runs(self, store: Store, clock: ManualClock) -> None:
         assert await store.depths() == {}

@@ -119,7 +119,7 @@ class Queue:
     async def position(self, job_id: str, limit: int, now: datetime) -> int | None:
         """Count the due jobs ahead of a queued one, up to `limit`."""
         record = (await self._changes.load([job_id])).get(job_id)
-        if record is None:
+        if record is None or record.job.state != "queued":
             return None
         if await Lines(self._rooms, now).line_up([record.job.task]):
             record = (await self._changes.load([job_id])).get(job_id)
