@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from starlette.websockets import WebSocket
 
@@ -54,9 +55,12 @@ class ConversationOptions:
     limits: ConversationLimits = ConversationLimits()
 
     def __post_init__(self) -> None:
+        needs: Any = self.needs
+        if isinstance(needs, str):
+            raise SettingsError(f'conversation: needs is several names: needs=("{needs}",)')
         for name in ("reply", "speak"):
-            if not callable(getattr(self, name)):
-                raise SettingsError(f"conversation: {name} is a function")
+            if not callable(getattr(self, name)) or inspect.iscoroutinefunction(getattr(self, name)):
+                raise SettingsError(f"conversation: {name} is a function that yields: async def {name}(…)")
 
 
 def conversation_router(guest: Guest, options: ConversationOptions) -> APIRouter:

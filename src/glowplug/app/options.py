@@ -156,7 +156,10 @@ def read_options(kind: type[Made], words: Mapping[str, Any], where: str) -> Made
     known = [one.name for one in fields(kind)]  # type: ignore[arg-type]
     if unknown := [word for word in words if word not in known]:
         raise SettingsError(f"{where}: there is no option {unknown[0]!r}; there are: {', '.join(known)}")
-    return kind(**words)
+    try:
+        return kind(**words)
+    except TypeError as error:
+        raise SettingsError(f"{where}: {str(error).partition('() ')[2] or error}") from error
 
 
 def checked_name(name: Any) -> str:

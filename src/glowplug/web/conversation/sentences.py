@@ -11,7 +11,7 @@ LONGEST = 300
 # quotation marks, and the full stop, exclamation and question mark of Chinese and Japanese.
 _END = re.compile("[.!?…]+[\"'\u201d\u2019)\\]]*(?=\\s)|[\u3002\uff01\uff1f]+|\n")
 _NO_END = re.compile(
-    r"(?:\b(?:mr|mrs|ms|dr|prof|st|sr|jr|vs|no|approx|fig|e\.g|i\.e|cf|al)|(?<![\w.])\w|^\s*\d{1,3})\.$", re.IGNORECASE
+    r"(?:\b(?:mr|mrs|ms|dr|prof|st|sr|jr|vs|approx|fig|e\.g|i\.e|cf|al)|(?<![\w.])\w|^\s*\d{1,3})\.$", re.IGNORECASE
 )
 _BREAK = re.compile(r".*[,;:\s]", re.DOTALL)
 _MARKUP = re.compile(r"[*_`#>|~]+|^\s*[-+•]\s+", re.MULTILINE)

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
-from glowplug.errors import DeadlineExceeded, GlowplugError, NotReady, TaskFailed, TooLarge
+from glowplug.errors import DeadlineExceeded, GlowplugError, NotReady, TaskFailed, TooLarge, UserError
 from glowplug.events import emit
 from glowplug.web.conversation.history import History
 from glowplug.web.conversation.parts import ConversationLimits, Engines, Sound
@@ -114,13 +114,17 @@ class Turn:
 
     async def _speak(self) -> None:
         """Speak sentence by sentence; after a failure the reply goes on in writing."""
-        mute = False
+        told = mute = False
         while (sentence := await self._sentences.get()) is not None:
-            if not mute:
-                try:
-                    await self._say(sentence)
-                except Trouble as trouble:
-                    mute = True
+            if mute:
+                continue
+            try:
+                await self._say(sentence)
+            except Trouble as trouble:
+                # A sentence that the voice cannot say, such as one in other letters, says nothing of the next.
+                mute = not isinstance(trouble.error, UserError)
+                if not told:
+                    told = True
                     await self._tell(trouble)
 
     async def _say(self, sentence: str) -> None:

@@ -56,17 +56,18 @@ class Script:
 class Voice:
     """Speaks a sentence as its own letters; fails or waits at sentences that it is told of."""
 
-    def __init__(self, fails_at: str = "", holds_at: str = "") -> None:
+    def __init__(self, fails_at: str = "", holds_at: str = "", error: Exception | None = None) -> None:
         self.spoken: list[str] = []
         self.stopped = 0
         self._fails_at = fails_at
         self._holds_at = holds_at
+        self._error = error or RuntimeError("no breath")
         self.holding = asyncio.Event()
         self.let_go = asyncio.Event()
 
     async def __call__(self, text: str) -> AsyncIterator[Sound]:
         if self._fails_at and self._fails_at in text:
-            raise RuntimeError("no breath")
+            raise self._error
         try:
             if self._holds_at and self._holds_at in text:
                 self.holding.set()

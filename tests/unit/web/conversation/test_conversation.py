@@ -20,7 +20,7 @@ from tests.unit.web.conversation.scripted import (
     written,
 )
 
-from glowplug.errors import Unreachable
+from glowplug.errors import InvalidInput, Unreachable
 from glowplug.web.conversation.endpoint import CONVERSATION
 
 WAV = b"RIFF....WAVEfmt "
@@ -257,6 +257,14 @@ async def test_a_voice_that_fails_leaves_the_reply_in_writing() -> None:
         assert spoken(frames) == ["One."]
         assert [frame["component"] for frame in frames if frame["type"] == "error"] == ["tts"]
         assert spoken(await client.turn("again")) == ["One."]
+
+
+async def test_a_sentence_that_the_voice_cannot_say_is_left_out_and_told_once() -> None:
+    voice = Voice(fails_at="o", error=InvalidInput("text: not my letters"))
+    async with talking(application(Script("Oh no. ", "Six. ", "So."), voice)) as client:
+        frames = await client.turn("count")
+    assert spoken(frames) == ["Six."]
+    assert [frame["code"] for frame in frames if frame["type"] == "error"] == ["invalid_input"]
 
 
 @pytest.mark.parametrize(

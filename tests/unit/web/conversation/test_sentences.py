@@ -15,7 +15,7 @@ def split(*pieces: str, longest: int = 300) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
-        ("Yes. No.", ["Yes.", "No."]),
+        ("Yes. No. Oh no. So.", ["Yes.", "No.", "Oh no.", "So."]),
         ("Really?! Well…  then.", ["Really?!", "Well…", "then."]),
         ('He said "no." Then he left.', ['He said "no."', "Then he left."]),
         ("It is 3.5 metres. Or 4.", ["It is 3.5 metres.", "Or 4."]),
