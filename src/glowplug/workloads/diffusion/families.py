@@ -9,14 +9,13 @@ from glowplug.errors import SettingsError
 from glowplug.workloads.diffusion.loaded import Family
 from glowplug.workloads.diffusion.survey import Component, Survey
 
-_FAMILIES: Mapping[str, Family] = {
-    "FluxPipeline": "flux",
-    "FluxImg2ImgPipeline": "flux",
-    "FluxInpaintPipeline": "flux",
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusionXLImg2ImgPipeline": "sdxl",
-    "StableDiffusionXLInpaintPipeline": "sdxl",
+KIN: Mapping[Family, tuple[str, str, str]] = {
+    "flux": ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"),
+    "sdxl": ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
 }
+"""The classes that draw from words, from a picture, and into a mask."""
+PREFERRED: Mapping[Family, str] = {"flux": "bfloat16"}
+"""FLUX.1 overflows in float16, and draws black."""
 _DENOISERS = ("transformer", "unet", "prior")
 
 Config = Mapping[str, Any]
@@ -70,7 +69,7 @@ _WITNESSES: Mapping[str, tuple[tuple[str, ...], _Sides]] = {
 
 def family_of(survey: Survey) -> Family:
     """Return the family of a pipeline: one that is tested, or `other`."""
-    return _FAMILIES.get(survey.kind, "other")
+    return next((family for family, kinds in KIN.items() if survey.kind in kinds), "other")
 
 
 def denoiser_of(survey: Survey) -> Component:
@@ -87,10 +86,20 @@ def check_architecture(survey: Survey) -> None:
     Raises:
         SettingsError: the weights are those of another network; the message names the file.
     """
-    denoiser_of(survey)
+    _check_channels(survey)
     for component in survey.networks:
         if component.kind in _WITNESSES:
             _check(component)
+
+
+def _check_channels(survey: Survey) -> None:
+    denoiser, vae = denoiser_of(survey), survey.components.get("vae")
+    if denoiser.kind != "UNet2DConditionModel" or vae is None:
+        return
+    takes, gives = denoiser.config.get("in_channels"), vae.config.get("latent_channels")
+    if takes != gives:
+        told = f"{denoiser.folder} takes {takes} channels where the VAE gives {gives}"
+        raise SettingsError(f"{told}: it is made for one kind of editing only and cannot draw; use the base model")
 
 
 def _check(component: Component) -> None:

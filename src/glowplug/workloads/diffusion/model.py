@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 
 from glowplug.load_context import LoadContext
 from glowplug.model import Model, RunContext, task
+from glowplug.workloads.diffusion.options import ImageOptions
 from glowplug.workloads.diffusion.order import EditOrder, InpaintOrder, Order, Pictures, spread
+from glowplug.workloads.diffusion.source import declared, foreseen
 from glowplug.workloads.extras import Deferred
 
 if TYPE_CHECKING:
-    from glowplug.workloads.diffusion import generation
+    from glowplug.workloads.diffusion import generation, loading, residence
     from glowplug.workloads.diffusion.loaded import Loaded
 else:
     generation = Deferred("glowplug.workloads.diffusion.generation", "diffusion", "the images model")
+    loading = Deferred("glowplug.workloads.diffusion.loading", "diffusion", "the images model")
+    residence = Deferred("glowplug.workloads.diffusion.residence", "diffusion", "the images model")
 
 A_PICTURE = (
     "data:image/png;base64,"
@@ -23,16 +30,56 @@ A_PICTURE = (
 
 
 class Images(Model):
-    """Draws, edits and inpaints with the diffusion pipeline that its options name."""
+    """Draws, edits and inpaints with the diffusion pipeline that its options name; they are told in the README.
+
+    A subclass with `weights = {"model": "s3://…"}` needs no option.
+    """
 
     name: ClassVar[str] = "images"
     version: ClassVar[str] = "1"
 
     def load(self, ctx: LoadContext) -> None:
         """Read the pipeline and bring it to its device."""
-        self._loaded: Loaded
+        options = ImageOptions.of(ctx.options)
+        with ctx.stage("import"):
+            load = loading.load
+        self._loaded: Loaded = load(ctx, options)
 
-    @task(example={"prompt": "a lighthouse on a cliff at dusk", "seed": 7, "steps": 4}, serves="images/generations")
+    def warm_up(self, ctx: LoadContext) -> None:
+        """Draw a picture of one step, all the way to its file."""
+        side = residence.warm_up_pixels(self._loaded)
+        with TemporaryDirectory(prefix="glowplug-warm-up-") as folder:
+            self.generate(RunContext(Path(folder)), prompt="a lighthouse", seed=0, steps=1, width=side, height=side)
+
+    def unload(self) -> None:
+        """Give the memory back, the device's too."""
+        if hasattr(self, "_loaded"):
+            del self._loaded
+            residence.free_card()
+
+    def sleep(self) -> None:
+        """Move the networks to host memory."""
+        residence.to_host(self._loaded)
+
+    def wake(self) -> None:
+        """Move the networks back to their device."""
+        residence.to_device(self._loaded)
+
+    @classmethod
+    def sources(cls, options: Mapping[str, str]) -> Mapping[str, str]:
+        """Return where pipeline and LoRAs are fetched from; a folder of this machine is looked over."""
+        return declared(ImageOptions.of(options), cls.weights)
+
+    @classmethod
+    def estimate(cls, weights: Mapping[str, Path], options: Mapping[str, str]) -> int | None:
+        """Return what the pipeline takes on a card if all of it lies there and one picture is drawn."""
+        return foreseen(weights, ImageOptions.of(options))
+
+    @task(
+        example={"prompt": "a lighthouse on a cliff at dusk", "seed": 7, "steps": 4},
+        warm_up=False,
+        serves="images/generations",
+    )
     @spread(Order)
     def generate(self, ctx: RunContext, order: Order) -> Pictures:
         """Draw pictures from words."""

@@ -63,9 +63,9 @@ class ImageOptions:
             lora=tuple(_lora(entry.strip()) for entry in given.get("lora", "").split(",") if entry.strip()),
             default_size=_number(given, "default_size", int, LEAST_SIZE, LARGEST_SIZE),
             steps=_number(given, "steps", int, 1, 500),
-            guidance=_number(given, "guidance", float, 0, 100),
+            guidance=_number(given, "guidance", float, 0.0, 100),
             metadata=_switch(given, "metadata", on=True),
-            preview_seconds=_or(_number(given, "preview_seconds", float, 0, 3600), 1.0),
+            preview_seconds=_or(_number(given, "preview_seconds", float, 0.0, 3600), 1.0),
             threads=_or(_number(given, "threads", int, 0, 1024), 0),
         )
 
@@ -89,7 +89,7 @@ def _switch(given: Mapping[str, str], name: str, *, on: bool) -> bool:
 def _number(given: Mapping[str, str], name: str, kind: Callable[[str], T], least: float, most: float) -> T | None:
     if name not in given:
         return None
-    what = "a whole number" if kind is int else "a number"
+    what = "a whole number" if isinstance(least, int) else "a number"
     try:
         value = kind(given[name])
     except ValueError as error:

@@ -1,0 +1,122 @@
+"""What a pipeline will take, told from its headers and configs before anything is loaded. Pure.
+
+The allowances for activations are rules of thumb: numbers alive at once in the widest place of a network, set so that
+they agree with peaks that others have published for SDXL and FLUX.1 at 1024 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from glowplug.workloads.diffusion.families import PREFERRED, denoiser_of, family_of
+from glowplug.workloads.diffusion.survey import Component, Survey
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+TILE_PIXELS = 512
+DEFAULT_PIXELS = 512
+TEXT_TOKENS = 512
+TRANSFORMER_WIDTHS = 24
+UNET_WIDTHS = 48
+DECODER_WIDTHS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One network: how many numbers its weights are, and how many of them the largest tensor holds."""
+
+    name: str
+    elements: int
+    largest: int = 0
+    float32: bool = False
+
+    def weights_bytes(self, dtype: str) -> int:
+        """Return what its weights take in `dtype`."""
+        return self.elements * BYTES[self.kept(dtype)]
+
+    def kept(self, dtype: str) -> str:
+        """Return the type that it really runs in where float16 overflows in it."""
+        return "float32" if self.float32 and dtype == "float16" else dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one picture of `pixels` takes: the parts, and the numbers alive in a step and while the VAE decodes.
+
+    `file_dtype` is what most of the files hold, `prefers` the half type that the family needs for sound pictures.
+    """
+
+    parts: tuple[Part, ...]
+    denoiser: str
+    decoder: str
+    pixels: int
+    step_elements: int
+    decode_elements: int
+    file_dtype: str | None = None
+    prefers: str | None = None
+
+    def weights_bytes(self, dtype: str) -> int:
+        """Return what all weights take in `dtype`."""
+        return sum(part.weights_bytes(dtype) for part in self.parts)
+
+    def working_bytes(self, dtype: str, *, tiled: bool) -> dict[str, int]:
+        """Return what the part that steps and the part that decodes take beside their weights."""
+        decoder = next((part for part in self.parts if part.name == self.decoder), None)
+        decode = self.decode_elements * BYTES[decoder.kept(dtype) if decoder else dtype]
+        if tiled and self.pixels > TILE_PIXELS:
+            decode = decode * TILE_PIXELS**2 // self.pixels**2
+        return {self.denoiser: self.step_elements * BYTES[dtype], self.decoder: decode}
+
+
+def needed(survey: Survey, pixels: int | None) -> Need:
+    """Return the need of one picture of `pixels` each way, None being what the pipeline was made for."""
+    denoiser = denoiser_of(survey)
+    vae = survey.components.get("vae")
+    factor = vae_factor(vae)
+    side = pixels or own_pixels(denoiser, factor)
+    return Need(
+        parts=tuple(_part(component) for component in survey.networks),
+        denoiser=denoiser.name,
+        decoder="vae",
+        pixels=side,
+        step_elements=_step(denoiser, side // factor),
+        decode_elements=side * side * 2 * _first(vae.config if vae else {}, "block_out_channels", 128) * DECODER_WIDTHS,
+        file_dtype=survey.dtype,
+        prefers=PREFERRED.get(family_of(survey)),
+    )
+
+
+def vae_factor(vae: Component | None) -> int:
+    """Return how many pixels each way one latent stands for."""
+    channels = vae.config.get("block_out_channels") if vae else None
+    return 2 ** (len(channels) - 1) if isinstance(channels, list) and channels else 8
+
+
+def own_pixels(denoiser: Component, factor: int) -> int:
+    """Return the width and height that the network was made for."""
+    size = denoiser.config.get("sample_size")
+    if not isinstance(size, int):
+        # FLUX.1 and its kin name none; diffusers draws them with 128 latents each way.
+        size = 128 if denoiser.kind.startswith("Flux") else DEFAULT_PIXELS // factor
+    return size * factor
+
+
+def _part(component: Component) -> Part:
+    upcasts = component.kind.startswith("AutoencoderKL") and bool(component.config.get("force_upcast", True))
+    return Part(component.name, component.elements, component.largest, upcasts)
+
+
+def _step(denoiser: Component, latents: int) -> int:
+    config = denoiser.config
+    if "num_attention_heads" in config and "attention_head_dim" in config and "block_out_channels" not in config:
+        hidden = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
+        # Latents are taken two by two, whether the network does it or the pipeline before it.
+        return ((latents // 2) ** 2 + TEXT_TOKENS) * hidden * TRANSFORMER_WIDTHS
+    # Twice, for guidance runs with the prompt and without it.
+    return latents * latents * _first(config, "block_out_channels", 320) * UNET_WIDTHS * 2
+
+
+def _first(config: Mapping[str, Any], name: str, default: int) -> int:
+    value = config.get(name)
+    return int(value[0]) if isinstance(value, list) and value else default
