@@ -126,7 +126,7 @@ def _inside(root: Path, base: str, text: object) -> tuple[str, str]:
         return "", f"{text[:80]!r} is a list of files; name a folder of pictures"
     # `path` often is the absolute path on the machine where the data set was made, which says nothing here.
     parts = [*(() if base.startswith("/") else PurePosixPath(base).parts), *PurePosixPath(text).parts]
-    plain = [part for part in parts if part not in (".", "..")]
+    plain = [part for part in parts if part not in (".", "..", "/")]
     if text.startswith(("/", "\\", "~")) or ".." in parts or ":" in text:
         inner = "/".join(plain[-2:])
         hint = f"; write {inner}" if inner and (root / inner).is_dir() else ""
