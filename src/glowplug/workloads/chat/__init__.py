@@ -1,0 +1,1 @@
+"""Chat: by a server that speaks OpenAI's protocol (Ollama, vLLM, llama.cpp …), or a GGUF model in this process."""
