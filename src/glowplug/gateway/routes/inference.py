@@ -35,8 +35,7 @@ _encoder = msgspec.json.Encoder()
 
 def router(gateway: Gateway) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(tags=["inference"])
-    calls, limits, catalog = Calls.of(gateway), gateway.policy.limits, gateway.catalog
+    routes, door = APIRouter(tags=["inference"]), _Door(gateway)
 
     @routes.get("/v2", **described(None, {200: ServerMetadata}, error=InferenceError))
     async def server() -> Response:
@@ -46,49 +45,58 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/v2/models/{name}", **described(None, {200: ModelMetadata}, error=InferenceError))
     async def model(name: str) -> Response:
         """Describe a model, or one of its tasks as `model.task`, by its tensors."""
-        task = await calls.offers.task(name)
-        return bodies.answer(mapping.metadata(name, version_of(task), task))
+        return bodies.answer(await door.metadata(name))
 
     @routes.get("/v2/models/{name}/versions/{version}", include_in_schema=False)
     async def model_of_version(name: str, version: str) -> Response:
-        task = await calls.offers.task(name)
-        check_version(task, version)
-        return bodies.answer(mapping.metadata(name, version_of(task), task))
+        return bodies.answer(await door.metadata(name, version))
 
-    described_infer = described(InferenceRequest, {200: InferenceAnswer}, error=InferenceError)
-
-    @routes.post("/v2/models/{name}/infer", **described_infer)
+    @routes.post("/v2/models/{name}/infer", **described(InferenceRequest, {200: InferenceAnswer}, error=InferenceError))
     async def infer(name: str, request: Request) -> Response:
         """Call a task once for each place of the tensors' first axis; of several tasks `parameters.task` names one."""
-        return await answered(name, "", request)
+        return await door.infer(request, name)
 
     @routes.post("/v2/models/{name}/versions/{version}/infer", include_in_schema=False)
     async def infer_of_version(name: str, version: str, request: Request) -> Response:
-        return await answered(name, version, request)
+        return await door.infer(request, name, version)
 
-    async def answered(name: str, version: str, request: Request) -> Response:
-        wish, binary = _parts(request, await bodies.read(request, limits.call_bytes))
+    return routes
+
+
+class _Door:
+    """Tasks as models of the protocol. Their version is that of the model."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._calls = Calls.of(gateway)
+        self._models = gateway.catalog.models
+        self._limit_bytes = gateway.policy.limits.call_bytes
+
+    async def metadata(self, name: str, version: str = "") -> ModelMetadata:
+        """Return what there is to know of a task."""
+        task = await self._calls.offers.task(name)
+        return mapping.metadata(name, self._version(task, version), task)
+
+    async def infer(self, request: Request, name: str, version: str = "") -> Response:
+        """Answer a request for inference."""
+        wish, binary = _parts(request, await bodies.read(request, self._limit_bytes))
         chosen = wish.parameters.get(mapping.TASK, "")
-        task = await calls.offers.task(name, chosen if isinstance(chosen, str) else "")
-        check_version(task, version)
-        calls.offers.check_ready(model_of(task.name))
+        task = await self._calls.offers.task(name, chosen if isinstance(chosen, str) else "")
+        version = self._version(task, version)
+        self._calls.offers.check_ready(model_of(task.name))
         if task.streams:
             raise InvalidInput(f"{task.name} yields its values one by one; call it with POST /v1/run/{task.name}")
         given = mapping.inputs(task, tensors.read(wish.inputs, binary), wish.parameters)
-        results = await while_present(request, calls.all(task, given, subject_of(request)))
+        results = await while_present(request, self._calls.all(task, given, subject_of(request)))
         if results is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         made = mapping.outputs(task, results, wish.outputs)
-        return _answer(InferenceAnswer(name, version_of(task), wish.id, []), wish, made)
+        return _answer(InferenceAnswer(name, version, wish.id, []), wish, made)
 
-    def version_of(task: TaskInfo) -> str:
-        return catalog.models[model_of(task.name)].version
-
-    def check_version(task: TaskInfo, version: str) -> None:
-        if version not in ("", version_of(task)):
-            raise NotFound(f"{model_of(task.name)} has version {version_of(task)} alone, not {version[:40]!r}")
-
-    return routes
+    def _version(self, task: TaskInfo, asked: str) -> str:
+        there = self._models[model_of(task.name)].version
+        if asked not in ("", there):
+            raise NotFound(f"{model_of(task.name)} has version {there} alone, not {asked[:40]!r}")
+        return there
 
 
 def _parts(request: Request, body: bytes) -> tuple[InferenceRequest, bytes]:
