@@ -74,6 +74,11 @@ class DataFolder:
         return self.root / "artifacts"
 
     @property
+    def cards(self) -> Path:
+        """Return the folder in which models that share a card tell each other what they hold there."""
+        return self.root / "cards"
+
+    @property
     def scratch(self) -> Path:
         """Return the folder for files of running work."""
         return self.root / "scratch"

@@ -10,11 +10,15 @@ from pathlib import Path
 
 @dataclass
 class LoadContext:
-    """Handed to `load` and `warm_up`. As built here it only remembers; the model's process reports from it."""
+    """Handed to `load` and `warm_up`. As built here it only remembers; the model's process reports from it.
+
+    `device` is where the model belongs ("cuda:0"), `room_bytes` what it may take there, None where nobody counts it.
+    """
 
     weights: Mapping[str, Path] = field(default_factory=dict)
     device: str = "cpu"
     options: Mapping[str, str] = field(default_factory=dict)
+    room_bytes: int | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -155,6 +155,8 @@ class Model:
     required: ClassVar[bool] = True
     slots: ClassVar[int] = 1
     check_seconds: ClassVar[float | None] = None
+    devices: ClassVar[tuple[str, ...]] = ("cuda", "mps", "cpu")
+    """The kinds of devices that it can run on, the best first: `worker.device` auto takes the first that is here."""
 
     def load(self, ctx: LoadContext) -> None:
         """Bring the model into memory; runs once in its own process, off the HTTP side."""
@@ -193,6 +195,16 @@ class Model:
     def model_name(cls) -> str:
         """Return the name that tasks are prefixed with."""
         return cls.name or cls.__name__.lower()
+
+    @classmethod
+    def estimate(cls, weights: Mapping[str, Path], options: Mapping[str, str]) -> int | None:
+        """Return how many bytes a load takes on its device, None if that cannot be said before.
+
+        Asked before `load`, until a load of the same model with the same options has been measured. Without an answer
+        the size of the weights' files is taken for a guess.
+        """
+        del weights, options
+        return None
 
     @classmethod
     def can_sleep(cls) -> bool:

@@ -73,6 +73,9 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A worker and the model processes behind it. `slots` None leaves the number to the model.
 
+    `device` is auto (the best that is here), cpu, cuda (any card), cuda:1, or mps. Models of one machine share its
+    cards: together they take at most `device_memory_bytes` of each, None standing for all there is, and one that is in
+    use makes room for others that have work after `device_turn_seconds`.
     Without `preload` a model is only imported until work waits for it. With `exit_on_load_failure` the worker ends when
     its model has failed and will not be tried again. Whoever answers at `backend_url` is told when the model is ready
     or has failed. `max_folder_files` and `max_folder_bytes` bound a folder that a job's input names, `max_url_bytes` a
@@ -85,7 +88,9 @@ class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     instance_id: str | None = None
     token: Secret | None = None
     backend_url: Url | None = None
-    device: str = "cpu"
+    device: str = "auto"
+    device_memory_bytes: Bytes | None = None
+    device_turn_seconds: Seconds = 30.0
     slots: Count | None = None
     preload: bool = True
     reload: bool = False

@@ -18,6 +18,8 @@ from glowplug.boot import bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder
 from glowplug.errors import SettingsError
+from glowplug.process.cards import CardSpec, Turns
+from glowplug.process.devices import AUTO
 from glowplug.process.host import Host, HostSpec
 from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
@@ -104,8 +106,14 @@ class WorkerProcess:
             max_restarts=wanted.max_restarts,
             cancel_grace_seconds=wanted.cancel_grace_seconds,
             scratch=self._scratch / "model",
+            cards=CardSpec(
+                folder=DataFolder(self._settings.data).cards,
+                limit_bytes=wanted.device_memory_bytes,
+                turns=Turns(turn_seconds=wanted.device_turn_seconds),
+            ),
         )
-        component = self._board.add(name, model=name, device=wanted.device)
+        # Which device it is to be is known once the model's process has looked.
+        component = self._board.add(name, model=name, device=None if wanted.device == AUTO else wanted.device)
         weights = Weights(self._settings.cache, open_weights, self._clock)
         return Host(spec, component, clock=self._clock, weights=weights)
 

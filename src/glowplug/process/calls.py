@@ -63,6 +63,22 @@ class Calls:
         return call_id in self._running
 
     @property
+    def count(self) -> int:
+        """Return how many calls there have been."""
+        return self._count
+
+    @property
+    def aloft(self) -> int:
+        """Return how many calls the process works on, those among them that were given up."""
+        return len(self._flights)
+
+    async def landed(self) -> None:
+        """Wait until the process works on none."""
+        while self._flights:
+            self._changed.clear()
+            await self._changed.wait()
+
+    @property
     def only(self) -> Running | None:
         """Return the call that runs alone, if one does."""
         return next(iter(self._running.values())) if len(self._running) == 1 else None

@@ -16,21 +16,30 @@ from pathlib import Path
 from typing import NoReturn
 
 from glowplug.errors import BugError
+from glowplug.model import Model
+from glowplug.process.checks import Checker
 from glowplug.process.contexts import ProcessLoadContext, ProcessRunContext
+from glowplug.process.devices import candidates
 from glowplug.process.faults import load_class, load_message, story
+from glowplug.process.gauge import Gauge
 from glowplug.process.guard import EXIT_HOST_GONE, protect
 from glowplug.process.protocol import (
     Begin,
     Broken,
+    Check,
+    Checked,
     Confirmed,
     Credit,
     Load,
     Moved,
+    Needs,
+    Placed,
     Run,
-    Serving,
+    Sleep,
     Stop,
     ToChild,
     Unload,
+    Wake,
     Warm,
 )
 from glowplug.process.target import resolve
@@ -51,6 +60,7 @@ class Child:
         self._calls: dict[str, ProcessRunContext] = {}
         self._slots = begin.slots or 1
         self._serving = False
+        self._checker: Checker | None = None
 
     def live(self) -> NoReturn:
         """Bring the model up, serve until told to end, and end."""
@@ -60,13 +70,15 @@ class Child:
         except BaseException as error:  # noqa: BLE001 - whatever it was, the host must hear of it
             _leave(self._broken(error))
         self._serving = True
-        self._wire.send(Serving())
+        workshop.say_serving()
         others = [
             threading.Thread(target=workshop.serve, args=(self._work.get,), name=f"slot-{number}", daemon=True)
             for number in range(1, self._slots)
         ]
         for slot in others:
             slot.start()
+        if self._checker is not None:
+            self._checker.start()
         workshop.serve(self._work.get)
         for slot in others:
             slot.join()
@@ -84,10 +96,25 @@ class Child:
         if not isinstance(order, Load):
             raise BugError(f"expected Load, got {type(order).__name__}")
         weights = {name: Path(path) for name, path in order.weights.items()}
-        context = ProcessLoadContext(weights, begin.device, begin.options)
+        placed, gauge = self._find_place(model_class, weights)
+        context = ProcessLoadContext(weights, placed.device, begin.options, placed.room_bytes)
         context.attach(self._wire.send)
-        workshop.load(context)
+        workshop.load(context, gauge)
+        if model_class.check_seconds is not None:
+            tell = self._wire.send
+            self._checker = Checker(workshop.check, model_class.check_seconds, lambda wrong: tell(Checked(wrong)))
         return workshop
+
+    def _find_place(self, model_class: type[Model], weights: dict[str, Path]) -> tuple[Placed, Gauge]:
+        """Say where the model could go, and wait until the host says where it goes."""
+        cards = candidates(self._begin.device, model_class.devices, model_class.model_name())
+        estimate = model_class.estimate(weights, self._begin.options)
+        self._wire.send(Needs(cards, estimate, model_class.can_sleep()))
+        placed = self._work.get()
+        if not isinstance(placed, Placed):
+            raise BugError(f"expected Placed, got {type(placed).__name__}")
+        card = next(card for card in cards if card.device == placed.device)
+        return placed, Gauge(card, bounded=placed.room_bytes is not None)
 
     def _broken(self, error: BaseException) -> int:
         print(story(error), file=sys.stderr)
@@ -105,8 +132,10 @@ class Child:
                 for item in items:
                     self._calls[item.id] = ProcessRunContext(item, self._wire.send)
                 self._work.put(message)
-            case Load() | Warm():
+            case Load() | Placed() | Warm() | Sleep() | Wake():
                 self._work.put(message)
+            case Check() if self._checker is not None:
+                self._checker.ask()
             case Unload():
                 self._end()
             case Stop(call_id, interrupted) if (call := self._calls.get(call_id)) is not None:

@@ -19,15 +19,21 @@ from glowplug.process.calls import Calls
 from glowplug.process.death import Death, Restarts, Verdict
 from glowplug.process.faults import load_class, load_message
 from glowplug.process.life import Life
+from glowplug.process.lodging import Lodger, Lodging
 from glowplug.process.output import Output, Redactor, redacted
 from glowplug.process.protocol import (
     Begin,
     Broken,
+    Check,
+    Checked,
     Described,
     Ended,
+    Holding,
     Load,
     Moved,
+    Needs,
     Serving,
+    Slept,
     ToChild,
     ToHost,
     Warmed,
@@ -39,7 +45,7 @@ from glowplug.process.spec import HostSpec
 from glowplug.process.watch import Watch, Watched
 from glowplug.readiness.component import Component
 from glowplug.readiness.component_snapshot import ErrorClass
-from glowplug.readiness.state import Status
+from glowplug.readiness.state import Gates, Status
 from glowplug.store import ModelInfo
 
 RETRY_SECONDS = 2
@@ -88,6 +94,10 @@ class Keeper(Startable):
         self._asked_again = asyncio.Event()
         self._wanted = spec.preload
         self._warming: asyncio.Task[None] | None = None
+        lodger = Lodger(
+            spec=spec, component=component, clock=clock, calls=calls, places=places, asked=self._asked_again
+        )
+        self._lodging = Lodging(lodger)
 
     # What the host may do with the process.
 
@@ -111,8 +121,11 @@ class Keeper(Startable):
         self._restarts = self._restarts.after_good_work()
 
     def try_again(self) -> None:
-        """Begin afresh after having given up."""
-        self._asked_again.set()
+        """Begin afresh after having given up; where only something that the model leans on fails, look at it now."""
+        if self.serving:
+            self.send(Check())
+        else:
+            self._asked_again.set()
 
     def not_ready(self) -> NotReady:
         """Return why there is nobody to take a call, and when to ask again."""
@@ -121,6 +134,8 @@ class Keeper(Startable):
             return Draining(f"{name} is draining and takes nothing new")
         if seen.status.is_failed:
             why = seen.failure.error if seen.failure else seen.reason
+            if self.serving:
+                return NotReady(f"{name} does not work at the moment: {why}", retry_after=RETRY_SECONDS)
             return LoadFailed(f"{name} could not be loaded: {why}")
         seconds = round(seen.estimate.seconds) if seen.estimate else RETRY_SECONDS
         wait = max(SHORTEST_RETRY_SECONDS, min(LONGEST_RETRY_SECONDS, seconds))
@@ -145,6 +160,7 @@ class Keeper(Startable):
         self._wanted = self._spec.preload
         self._asked_again.clear()
         self.given_up.clear()
+        self._gates = self._component.gates
         self._component.spec = replace(self._component.spec, deadlines=self._spec.deadlines)
         # Spawned before anything is awaited: the interpreter starts while the caller goes on with its own start.
         first = self._spawn()
@@ -157,6 +173,7 @@ class Keeper(Startable):
             self._component.sleep("stopped")
         if self._life is not None:
             await self._unload(self._life)
+        await self._lodging.close()
         self._places.close(NotReady(f"{self._component.name} was stopped"))
         self._calls.died(Death("stopped", ErrorClass.TRANSIENT, blameless=True), self._component.name, ())
 
@@ -173,7 +190,12 @@ class Keeper(Startable):
         with suppress(Draining):
             while True:
                 death = await self._live(life) if isinstance(life, Life) else life
-                await self._until_next(self._buried(death))
+                death = await self._lodging.judged(death)
+                await self._lodging.leave()
+                if isinstance(life, Life) and life.put_away:
+                    await self._until_wanted(life)
+                else:
+                    await self._until_next(self._buried(death))
                 life = self._spawn()
 
     def _spawn(self) -> Life | Death:
@@ -190,7 +212,10 @@ class Keeper(Startable):
     async def _live(self, life: Life) -> Death:
         await life.open(partial(self._hear, life))
         watch = Watch(Watched(life, self._component, self._calls, self._spec.memory_limit_bytes), self._clock)
-        duties = [asyncio.create_task(self._done(life, duty)) for duty in (self._bring_up(life), watch.run())]
+        duties = [
+            asyncio.create_task(self._done(life, duty))
+            for duty in (self._bring_up(life), self._lodging.stay(life), watch.run())
+        ]
         try:
             return await life.ended()
         finally:
@@ -212,12 +237,17 @@ class Keeper(Startable):
             await self._sleep_until_wanted(life)
         paths = await self._fetched(life, described.weights)
         life.send(Load({name: str(path) for name, path in paths.items()}))
+        placed = await self._lodging.place(life, await life.needs, list(paths.values()))
+        # Whoever asked for this load has got it.
+        self._asked_again.clear()
+        if placed is not None:
+            self._show_device(placed.device)
+            life.send(placed)
 
     async def _sleep_until_wanted(self, life: Life) -> None:
         # After this a new process of the model loads at once: it was in use.
         self._component.sleep("loads when work waits for it")
         await self._asked_again.wait()
-        self._asked_again.clear()
         self._wanted = True
         self._component.begin(life.attempt)
 
@@ -241,6 +271,8 @@ class Keeper(Startable):
 
     def _buried(self, death: Death) -> Verdict:
         """Do what a death means for everybody, and decide what comes next."""
+        # A server that the model leans on may be gone without harm to the whole; the model itself may not.
+        self._component.spec = replace(self._component.spec, gates=self._gates)
         life, self._life = self._life, None
         self._restarts, verdict = self._restarts.after(death)
         if verdict.delay_seconds is None:
@@ -255,14 +287,20 @@ class Keeper(Startable):
             life.abandon(self.not_ready())
         return verdict
 
+    async def _until_wanted(self, life: Life) -> None:
+        """Wait without a process, after the last one was unloaded in good order."""
+        self._life = None
+        life.abandon(self.not_ready())
+        await self._asked_again.wait()
+
     async def _until_next(self, verdict: Verdict) -> None:
         if verdict.delay_seconds is not None:
             await self._clock.sleep(verdict.delay_seconds)
             return
+        self._asked_again.clear()
         self.given_up.set()
         await self._asked_again.wait()
         self.given_up.clear()
-        self._asked_again.clear()
         self._restarts = self._restarts.afresh()
 
     # What the process says.
@@ -277,8 +315,16 @@ class Keeper(Startable):
                 self._moved(life, message)
             case Described():
                 life.described.set_result(message)
+            case Needs():
+                life.needs.set_result(message)
+            case Checked():
+                self._checked(life, message)
             case Serving():
-                self._serve(life)
+                self._serve(life, message)
+            case Slept():
+                life.answers.put_nowait(message)
+            case Holding():
+                life.held_bytes = message.held_bytes
             case Broken():
                 life.broke(message)
             case Warming():
@@ -304,12 +350,34 @@ class Keeper(Startable):
         if message.done or message.total is not None:
             self._component.advance(done=message.done, total=message.total, unit=message.unit, attempt=life.attempt)
 
-    def _serve(self, life: Life) -> None:
+    def _serve(self, life: Life, message: Serving) -> None:
         life.output.drain()
-        life.serving = True
+        life.serving, life.held_bytes = True, message.held_bytes
+        life.answers.put_nowait(message)
+        self._show_device(message.device)
         # Ready first: whoever hears of a free slot must find a model that says it is ready.
         self._component.ready(attempt=life.attempt)
+        life.attempt = self._component.attempt
         self._places.open(self.slots)
+        if life.wrong is not None:
+            self._lean(life)
+
+    def _show_device(self, device: str) -> None:
+        self._component.spec = replace(self._component.spec, device=device, gates=self._gates)
+
+    def _checked(self, life: Life, message: Checked) -> None:
+        life.wrong = message.error
+        if life.serving:
+            self._lean(life)
+
+    def _lean(self, life: Life) -> None:
+        """Show whether what the model leans on works. If not, the whole stays ready: the model itself is well."""
+        if life.wrong is not None:
+            self._component.spec = replace(self._component.spec, gates=Gates.START)
+            self._component.fail(life.wrong, ErrorClass.TRANSIENT, attempt=life.attempt)
+        elif self._component.status.is_failed:
+            self._component.ready(attempt=life.attempt)
+            life.attempt = self._component.attempt
 
     def _print(self, lines: list[str]) -> None:
         if not self._calls.print(lines):

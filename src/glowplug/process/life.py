@@ -13,7 +13,7 @@ from glowplug.events import emit
 from glowplug.process.channel import Channel
 from glowplug.process.death import Death, crash, exit_name
 from glowplug.process.output import Output
-from glowplug.process.protocol import Broken, Described, ToChild, ToHost, Unload, Warm, Warmed
+from glowplug.process.protocol import Broken, Described, Needs, Serving, Slept, ToChild, ToHost, Unload, Warm, Warmed
 from glowplug.process.spawn import Spawned, kill_group, wait_exit
 from glowplug.process.vitals import Vitals
 from glowplug.readiness.component_snapshot import ErrorClass
@@ -22,7 +22,12 @@ LAST_WORDS_SECONDS = 1.0
 
 
 class Life:
-    """A started process of `model`. `attempt` is the component's number for the load that it is."""
+    """A started process of `model`. `attempt` is the component's number for the load that it is.
+
+    `wrong` says what is wrong with what the model leans on, None while that works; `held_bytes` what it holds on its
+    device, as far as it is known; `put_away` that it was ended to make room. `answers` are those to the load, to
+    `Sleep` and to `Wake`.
+    """
 
     def __init__(self, spawned: Spawned, model: str, attempt: int, output: Output) -> None:
         self.model = model
@@ -30,7 +35,12 @@ class Life:
         self.output = output
         self.vitals = Vitals(spawned.process.pid)
         self.serving = False
+        self.wrong: str | None = None
         self.described: asyncio.Future[Described] = asyncio.get_running_loop().create_future()
+        self.held_bytes: int | None = None
+        self.put_away = False
+        self.answers: asyncio.Queue[Serving | Slept] = asyncio.Queue()
+        self.needs: asyncio.Future[Needs] = asyncio.get_running_loop().create_future()
         self._warmed: asyncio.Future[Warmed] | None = None
         self._spawned = spawned
         self._channel: Channel | None = None

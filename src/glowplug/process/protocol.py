@@ -3,10 +3,16 @@
     host                              child
      │ Begin ───────────────────────────▶ │  import the target
      │ ◀─────────────────────── Described │
-     │ Load ────────────────────────────▶ │  load, warm up
+     │ Load ────────────────────────────▶ │  look for devices
+     │ ◀─────────────────────────── Needs │
+     │ Placed ──────────────────────────▶ │  load, warm up
      │ ◀───────── Moved … Serving │ Broken │
      │ Run, Stop, Confirmed, Credit ────▶ │
      │ ◀──── Progressed, …, Saved … Ended │
+     │ Sleep ───────────────────────────▶ │  to host memory
+     │ ◀─────────────────────────── Slept │
+     │ Wake ────────────────────────────▶ │  back to the device
+     │ ◀───────────────── Serving │ Slept │
      │ Unload ──────────────────────────▶ │  ends
 
 Both ends are always of one installation, so there is no version.
@@ -22,6 +28,7 @@ from glowplug.artifact import Artifact
 from glowplug.errors import BugError, GlowplugError, TaskFailed, error_classes
 from glowplug.job import OutcomeKind
 from glowplug.model import TaskOptions
+from glowplug.process.cards import Card
 from glowplug.store import ModelInfo
 
 LENGTH_BYTES = 4
@@ -94,6 +101,25 @@ class Unload(msgspec.Struct, frozen=True, array_like=True, tag=8):
     """End, after what is running."""
 
 
+class Placed(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """The answer to `Needs`: the device to load onto, and how many bytes may be used there, None without a bound."""
+
+    device: str
+    room_bytes: int | None = None
+
+
+class Sleep(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """Move what lies on the device to host memory; no call runs."""
+
+
+class Wake(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Move it back; `Serving` or `Slept` with an error answers."""
+
+
+class Check(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """Look now whether what the model leans on works."""
+
+
 class Described(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """What the import told about the model; `options` are those of its tasks by full name."""
 
@@ -114,7 +140,10 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag=21):
 
 
 class Serving(msgspec.Struct, frozen=True, array_like=True, tag=22):
-    """Loaded and warm: takes calls from now on."""
+    """Loaded and warm: takes calls from now on, on `device`, where it holds so many bytes (None: nobody can tell)."""
+
+    device: str = "cpu"
+    held_bytes: int | None = None
 
 
 class Broken(msgspec.Struct, frozen=True, array_like=True, tag=23):
@@ -211,9 +240,39 @@ class Yielded(msgspec.Struct, frozen=True, array_like=True, tag=31):
     output_json: bytes
 
 
-ToChild = Begin | Load | Run | Stop | Confirmed | Credit | Warm | Unload
+class Needs(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """Before the load: the devices it may go to, and the bytes there that the model says it takes, None if it does not.
+
+    `can_sleep` says whether the model moves to host memory and back.
+    """
+
+    cards: list[Card]
+    estimate_bytes: int | None
+    can_sleep: bool
+
+
+class Slept(msgspec.Struct, frozen=True, array_like=True, tag=34):
+    """The answer to `Sleep`, and to a `Wake` that failed; `held_bytes` are still on the device."""
+
+    held_bytes: int | None
+    error: WireError | None = None
+
+
+class Holding(msgspec.Struct, frozen=True, array_like=True, tag=35):
+    """What the model holds on the device has grown, or shrunk."""
+
+    held_bytes: int
+
+
+class Checked(msgspec.Struct, frozen=True, array_like=True, tag=36):
+    """What the model leans on has changed: `error` says what is wrong with it, None that it works."""
+
+    error: str | None
+
+
+ToChild = Begin | Load | Run | Stop | Confirmed | Credit | Warm | Unload | Placed | Sleep | Wake | Check
 Report = Progressed | Measured | Logged | Saved | Checkpointed | Yielded
-ToHost = Described | Moved | Serving | Broken | Warming | Warmed | Ended | Report
+ToHost = Described | Moved | Needs | Serving | Broken | Warming | Warmed | Slept | Holding | Checked | Ended | Report
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)
 to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

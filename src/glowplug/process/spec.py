@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from glowplug.process.cards import CardSpec
 from glowplug.readiness.deadlines import Deadlines
 
 
@@ -16,7 +17,8 @@ class HostSpec:
     `slots` of None leaves it to the model. A load that fails for a reason that may pass is tried `load_attempts`
     times; a model that was ready is restarted `max_restarts` times in a row. The component gets these deadlines.
     `scratch` is where folders of calls are made, `environment` what the process sees (None: what we see). Without
-    `preload` the model is only imported, so that its tasks are known, and sleeps until `Host.reload`.
+    `preload` the model is only imported, so that its tasks are known, and sleeps until `Host.reload`. With `cards` it
+    shares the memory of its device with the other models of this machine.
     """
 
     target: str
@@ -34,6 +36,7 @@ class HostSpec:
     preload: bool = True
     scratch: Path
     environment: Mapping[str, str] | None = None
+    cards: CardSpec | None = None
 
     @property
     def deadlines(self) -> Deadlines:

@@ -13,16 +13,23 @@ from glowplug.errors import GlowplugError, InvalidInput, SettingsError, TaskFail
 from glowplug.job import OutcomeKind
 from glowplug.model import Model
 from glowplug.process.contexts import ProcessLoadContext, ProcessRunContext
-from glowplug.process.faults import task_error
+from glowplug.process.faults import empty_caches, story, task_error
+from glowplug.process.gauge import Gauge
 from glowplug.process.protocol import (
     Checkpointed,
     Described,
     Ended,
+    Holding,
     Item,
     Load,
     Logged,
+    Placed,
     Run,
+    Serving,
+    Sleep,
+    Slept,
     ToHost,
+    Wake,
     Warm,
     Warmed,
     Warming,
@@ -34,7 +41,7 @@ from glowplug.process.schema import model_info, task_schemas
 from glowplug.process.wire import Wire
 from glowplug.readiness.progress import Stage
 
-Work = Load | Run | Warm | None
+Work = Load | Placed | Run | Warm | Sleep | Wake | None
 """What a slot takes from the queue; None ends it."""
 
 
@@ -68,9 +75,9 @@ class Workshop:
             slots=slots,
         )
 
-    def load(self, context: ProcessLoadContext) -> None:
+    def load(self, context: ProcessLoadContext, gauge: Gauge) -> None:
         """Load and warm up; whatever either raises is the end of the attempt."""
-        self._context = context
+        self._context, self._gauge = context, gauge
         self._model = self._class()
         self._runner = Runner(self._model, self._schemas, self._tell_end)
         # With declared weights the host has done the reading, and what is left is to place them.
@@ -86,10 +93,27 @@ class Workshop:
     def serve(self, take: Callable[[], Work]) -> None:
         """Run what `take` gives until it gives None."""
         while (work := take()) is not None:
-            if isinstance(work, Run):
-                self._runner.run(work.task, [self._calls[item.id] for item in work.items])
-            else:
-                self._warm_again()
+            match work:
+                case Run():
+                    self._runner.run(work.task, [self._calls[item.id] for item in work.items])
+                    if (held := self._gauge.news()) is not None:
+                        self._wire.send(Holding(held))
+                case Sleep():
+                    self._sleep()
+                case Wake():
+                    self._wake()
+                case _:
+                    self._warm_again()
+
+    def say_serving(self) -> None:
+        """Tell the host that calls may come, and what the model holds."""
+        held, device = self._gauge.held_bytes(), self._context.device
+        # Whatever it was offered, a model that took nothing of a card runs elsewhere.
+        self._wire.send(Serving("cpu" if held == 0 else device, held))
+
+    def check(self) -> None:
+        """Ask the model whether what it leans on works."""
+        self._model.check()
 
     def unload(self) -> None:
         """Let the model give its memory back."""
@@ -107,6 +131,26 @@ class Workshop:
             self._runner.rehearse(name, _rehearsal(item))
         except InvalidInput as error:
             raise SettingsError(f"the example of {name} is not right: {error.message}") from error
+
+    def _sleep(self) -> None:
+        failed = self._attempted(self._model.sleep)
+        gc.collect()
+        empty_caches()
+        self._wire.send(Slept(self._gauge.held_bytes(), failed))
+
+    def _wake(self) -> None:
+        if (failed := self._attempted(self._model.wake)) is not None:
+            self._wire.send(Slept(self._gauge.held_bytes(), failed))
+        else:
+            self.say_serving()
+
+    def _attempted(self, step: Callable[[], None]) -> WireError | None:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - the host asked and must get an answer
+            print(story(error), file=sys.stderr)
+            return WireError.of(task_error(error))
+        return None
 
     def _warm_again(self) -> None:
         began, failed = time.monotonic(), None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from glowplug.errors import Draining, GlowplugError, LoadFailed, NotReady, UnknownTask
 from glowplug.process.host import Host
 from glowplug.readiness.component_snapshot import ComponentSnapshot
-from glowplug.readiness.state import Status
+from glowplug.readiness.state import Gates, Status
 from glowplug.store import ModelInfo, TaskInfo
 
 UNKNOWN_SECONDS = 2
@@ -64,6 +64,13 @@ def not_ready(component: ComponentSnapshot) -> GlowplugError:
     """Return why a component cannot serve, and when to ask again."""
     if component.status.is_failed:
         why = component.failure.error if component.failure else component.reason
+        if component.gates is Gates.START and component.was_ready:
+            # The model is well, and what it leans on may come back at any moment.
+            return NotReady(
+                f"{component.name} does not work at the moment: {why}",
+                component=component.name,
+                retry_after=UNKNOWN_SECONDS,
+            )
         return LoadFailed(f"{component.name} could not be loaded: {why}", component=component.name)
     if component.status is Status.DRAINING:
         return Draining("the worker is leaving; call again to reach another one", retry_after=1)
