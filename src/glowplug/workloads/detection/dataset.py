@@ -89,14 +89,15 @@ def checked(root: Path, *, seed: int = 0, val_share: float = 0.2, watch: Watch |
 
 
 def _found(root: Path, folders: Sequence[str], report: Report) -> Iterator[Sample]:
-    for folder in folders:
-        for path in _files(root, root / folder, report):
-            if path.suffix.lower() in pictures.SUFFIXES:
-                label = _label_of(root, path)
-                outside = label.is_symlink() and not label.resolve().is_relative_to(root)
-                if outside:
-                    report.error("path outside the root", _shown(root, label), None, "a link that leads outside")
-                yield Sample(path, label if label.is_file() and not outside else None)
+    paths = (path for folder in folders for path in _files(root, root / folder, report))
+    for path in paths:
+        if path.suffix.lower() not in pictures.SUFFIXES:
+            continue
+        label = _label_of(root, path)
+        outside = label.is_symlink() and not label.resolve().is_relative_to(root)
+        if outside:
+            report.error("path outside the root", _shown(root, label), None, "a link that leads outside")
+        yield Sample(path, label if label.is_file() and not outside else None)
 
 
 def _files(root: Path, folder: Path, report: Report) -> Iterator[Path]:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from libreyolo.models.yolo9.trainer import YOLO9Trainer
 
 from glowplug.errors import InvalidInput
 from glowplug.workloads.detection import tensors
+from glowplug.workloads.detection.libreyolo_library import YOLO9Trainer
 
 KIND = "detector checkpoint"
 State = Mapping[str, torch.Tensor]
