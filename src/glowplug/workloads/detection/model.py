@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import Ge, Le, MaxLen, MinLen
 
 from glowplug.errors import SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import File, Model, RunContext, task
+from glowplug.workloads.detection.use_values import (
+    MOST_IMAGES,
+    Converted,
+    Inferred,
+    OnnxOutput,
+    Params,
+    PictureFile,
+    Place,
+)
 from glowplug.workloads.detection.values import Dataset, Hyperparams, Output, Trained
 from glowplug.workloads.extras import Deferred
 
 if TYPE_CHECKING:
-    from glowplug.workloads.detection import libreyolo_engine, training
+    from glowplug.workloads.detection import conversion, inference, libreyolo_engine, training
     from glowplug.workloads.detection.engine import Engine
 else:
     training = Deferred("glowplug.workloads.detection.training", "detection", "detector.train")
+    conversion = Deferred("glowplug.workloads.detection.conversion", "detection", "detector.convert")
+    inference = Deferred("glowplug.workloads.detection.inference", "detection", "detector.infer")
     libreyolo_engine = Deferred("glowplug.workloads.detection.libreyolo_engine", "detection", "the detector model")
 
 USUAL_OUTPUT, USUAL_HYPERPARAMS = Output(), Hyperparams()
+USUAL_ONNX, USUAL_PLACE, USUAL_PARAMS = OnnxOutput(), Place(), Params()
+NO_IMAGES: tuple[PictureFile, ...] = ()
 
 
 class Detector(Model):
@@ -48,6 +63,37 @@ class Detector(Model):
         """
         wish = training.Wish(dataset, output, hyperparams, weights, self._device, self._threads)
         return training.train(ctx, self._engine, wish)
+
+    @task(warm_up=False)
+    def convert(
+        self,
+        ctx: RunContext,
+        model_path: File,
+        format: Annotated[str, MaxLen(40)] = "onnx",  # noqa: A002 - the name on the wire
+        output: OnnxOutput = USUAL_ONNX,
+        imgsz: Annotated[int, Ge(32), Le(2048)] | None = None,
+        images: Annotated[tuple[PictureFile, ...], MaxLen(100)] = NO_IMAGES,
+    ) -> Converted:
+        """Write a trained detector as ONNX, for square pictures of `imgsz` pixels, by default those of its training.
+
+        The two have to find the same in `images`, or in drawn ones.
+        """
+        wish = conversion.Wish(model_path, format, output.model_name, imgsz, images, self._threads)
+        return conversion.convert(ctx, self._engine, wish)
+
+    @task(warm_up=False)
+    def infer(
+        self,
+        ctx: RunContext,
+        model_path: File,
+        images: Annotated[tuple[PictureFile, ...], MinLen(1), MaxLen(MOST_IMAGES)],
+        output: Place = USUAL_PLACE,
+        params: Params = USUAL_PARAMS,
+    ) -> Inferred:
+        """Look for things in pictures with a trained detector, or with one in ONNX."""
+        del output
+        wish = inference.Wish(model_path, images, params, self._device, self._threads)
+        return inference.infer(ctx, self._engine, wish)
 
 
 def _engine(name: str) -> Engine:

@@ -1,0 +1,104 @@
+"""From a picture to what a network takes, and from what it answers to boxes in the picture: numpy and OpenCV alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+GREY = 114
+MOST_CANDIDATES = 30_000
+MOST_BOXES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a picture of `width` x `height` lies within the square that a network sees, its proportions kept."""
+
+    width: int
+    height: int
+    ratio: float
+    left: int
+    top: int
+
+    @classmethod
+    def of(cls, width: int, height: int, side: int, pad: Literal["topleft", "center"]) -> Letterbox:
+        """Return the place of a picture in a square of `side`: in its corner or in its middle."""
+        ratio = min(side / height, side / width)
+        spare_width, spare_height = side - max(int(width * ratio), 1), side - max(int(height * ratio), 1)
+        middle = pad == "center"
+        return cls(width, height, ratio, spare_width // 2 if middle else 0, spare_height // 2 if middle else 0)
+
+    def filled(self, pixels: Pixels, side: int) -> Array:
+        """Return the square with the picture in it as the network takes it: channels first, 0 to 1."""
+        size = (max(int(self.width * self.ratio), 1), max(int(self.height * self.ratio), 1))
+        square = np.full((side, side, 3), GREY, dtype=np.uint8)
+        resized: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+        square[self.top : self.top + size[1], self.left : self.left + size[0]] = resized
+        return np.ascontiguousarray(square.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+
+    def restored(self, boxes: Array) -> Array:
+        """Return boxes of the square as boxes of the picture, cut where it ends."""
+        offset = np.array([self.left, self.top] * 2, dtype=np.float32)
+        limits = np.array([self.width, self.height] * 2, dtype=np.float32)
+        found: Array = np.clip((boxes - offset) / np.float32(self.ratio), 0, limits)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Boxes (n, 4: corners) with their confidences and class numbers, most confident first."""
+
+    boxes: Array
+    confidences: Array
+    labels: NDArray[np.int64]
+
+
+def corners(boxes: Array) -> Array:
+    """Return boxes given as centre, width and height by their corners."""
+    half = boxes[:, 2:] / 2
+    found: Array = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    return found
+
+
+def chosen(boxes: Array, scores: Array, conf: float, iou: float, letterbox: Letterbox) -> Found:
+    """Return what is worth showing of a network's answers: `boxes` (n, 4) and `scores` (n, classes) of the square.
+
+    A box counts once for each class that is more confident than `conf`; of boxes of one class that cover each other by
+    more than `iou`, the best one stays.
+    """
+    places, labels = np.nonzero(scores > conf)
+    confidences = scores[places, labels]
+    at = letterbox.restored(boxes[places])
+    fine = np.isfinite(at).all(axis=1) & np.isfinite(confidences) & (at[:, 2:] > at[:, :2]).all(axis=1)
+    at, confidences, labels = at[fine], confidences[fine], labels[fine]
+    best = np.argsort(-confidences, kind="stable")[:MOST_CANDIDATES]
+    at, confidences, labels = at[best], confidences[best], labels[best]
+    kept = [one for label in np.unique(labels) for one in _kept(at, np.flatnonzero(labels == label), iou)]
+    order = np.array(sorted(kept)[:MOST_BOXES], dtype=np.int64)
+    return Found(at[order], confidences[order], labels[order])
+
+
+def _kept(boxes: Array, order: NDArray[np.int64], iou: float) -> list[int]:
+    """Return the places of those that no better one of `order` covers."""
+    kept: list[int] = []
+    while len(order) and len(kept) < MOST_BOXES:
+        best, order = order[0], order[1:]
+        kept.append(int(best))
+        order = order[overlaps(boxes[best], boxes[order]) <= iou]
+    return kept
+
+
+def overlaps(box: Array, others: Array) -> Array:
+    """Return the area that a box has in common with each of the others, as a share of the area of both."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    whole = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
+    found: Array = shared / np.maximum(whole, np.float32(1e-9))
+    return found

@@ -1,0 +1,172 @@
+"""Networks in ONNX: opened if they are detectors, with boxes in the dots of the picture as it came."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+from PIL import Image
+from tests.unit.workloads.detection.cells import FAMILY, NAMES, ULTRALYTICS, network, picture, written
+
+from glowplug.errors import InvalidInput
+from glowplug.workloads.detection import boxes
+from glowplug.workloads.detection.onnx_finder import is_onnx, opened
+
+
+def read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()
+
+
+def found(path: Path, *images: Path, conf: float = 0.5, imgsz: int = 64) -> list[list[tuple[str, list[int]]]]:
+    """Return label and rounded box of what is found in each picture."""
+    pictures = [read(image) for image in images]
+    answers = opened(path, threads=1).find(pictures, conf, 0.45, imgsz)
+    return [[(box.label, [round(value) for value in box.box]) for box in one] for one in answers]
+
+
+@pytest.mark.parametrize("metadata", [FAMILY, ULTRALYTICS], ids=["corners", "centres"])
+@pytest.mark.parametrize("batch", ["batch", 1])
+def test_boxes_are_in_the_dots_of_each_picture(tmp_path: Path, metadata: dict[str, str], batch: Any) -> None:
+    path = written(tmp_path / "m.onnx", metadata=metadata, batch=batch)
+    first, second = picture(tmp_path / "a.png", (1, 2)), picture(tmp_path / "b.png", (0, 0), (5, 7))
+    answers = found(path, first, second)
+    assert answers[0] == [("bright", [8, 16, 16, 24])]
+    assert sorted(answers[1]) == [("bright", [0, 0, 8, 8]), ("bright", [40, 56, 48, 64])]
+    assert found(path) == []
+
+
+@pytest.mark.parametrize(("metadata", "size"), [(FAMILY, (128, 64)), (ULTRALYTICS, (128, 64)), (ULTRALYTICS, (32, 64))])
+def test_a_picture_of_another_shape_keeps_its_proportions(
+    tmp_path: Path, metadata: dict[str, str], size: tuple[int, int]
+) -> None:
+    path = written(tmp_path / "m.onnx", metadata=metadata)
+    # As large in the square that the network sees as one of its cells, and in the same place as one.
+    scale = max(size) / 64
+    image = picture(tmp_path / "a.png", (1, 1), size=size, scale=int(scale))
+    ((label, box),) = found(path, image)[0]
+    assert (label, box) == ("bright", [int(8 * scale), int(8 * scale), int(16 * scale), int(16 * scale)])
+
+
+def test_names_and_size_are_what_the_metadata_say(tmp_path: Path) -> None:
+    finder = opened(written(tmp_path / "m.onnx"))
+    assert (finder.names, finder.imgsz) == (NAMES, 64)
+    as_python = opened(written(tmp_path / "n.onnx", metadata={**ULTRALYTICS, "names": "{0: 'bright', 1: 'dark'}"}))
+    assert as_python.names == NAMES
+
+
+def test_a_network_of_one_size_sees_every_picture_in_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.onnx")
+    assert found(path, picture(tmp_path / "a.png", (1, 2)), imgsz=640) == [[("bright", [8, 16, 16, 24])]]
+
+
+def test_more_confidence_means_fewer_boxes_and_the_best_come_first(tmp_path: Path) -> None:
+    finder = opened(written(tmp_path / "m.onnx"), threads=1)
+    image = read(picture(tmp_path / "a.png", (1, 1)))
+    image.paste((215, 215, 215), (32, 32, 40, 40))
+    both = finder.find([image], 0.5, 0.45, 64)[0]
+    assert [box.confidence for box in both] == sorted((box.confidence for box in both), reverse=True)
+    assert len(both) == 2
+    assert len(finder.find([image], 0.99, 0.45, 64)[0]) == 1
+    assert finder.find([image], 1.0, 0.45, 64) == [[]]
+
+
+def broken(path: Path, kind: str) -> Path:
+    """Write something that is no detector in ONNX."""
+    model = network()
+    if kind == "nonsense":
+        path.write_bytes(b"this is no model at all" * 100)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut off":
+        path.write_bytes(model.SerializeToString()[:400])
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({"weights": 1}))
+    elif kind == "classifier":
+        written(path, metadata={**FAMILY, "task": "classify"})
+    elif kind == "unnamed":
+        written(path, metadata={**FAMILY, "names": "nonsense"})
+    elif kind == "another family":
+        written(path, metadata={**FAMILY, "model_family": "yolox"})
+    elif kind == "of nobody":
+        written(path, metadata={})
+    elif kind == "other classes":
+        written(path, metadata={**FAMILY, "names": '{"0": "a", "1": "b", "2": "c"}'})
+    elif kind == "elsewhere":
+        tensor = model.graph.initializer[0]
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../../../etc/passwd")
+        path.write_bytes(model.SerializeToString())
+    elif kind == "two inputs":
+        model.graph.input.append(model.graph.input[0])
+        model.graph.input[1].name = "more"
+        path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("nonsense", "neither weights that detector.train writes nor an ONNX file"),
+        ("empty", "neither weights that detector.train writes nor an ONNX file"),
+        ("cut off", "neither weights|cannot open it"),
+        ("pickle", "neither weights"),
+        ("classifier", "the network is no detector"),
+        ("unnamed", "the network is no detector: .* 0 class names"),
+        ("another family", "do not say that it is YOLOv9"),
+        ("of nobody", "do not say that it is YOLOv9"),
+        ("other classes", "not a box and 3 scores"),
+        ("elsewhere", "its tensors are in other files, which are not opened"),
+        ("two inputs", "2 inputs, 1 outputs"),
+    ],
+)
+def test_what_is_no_detector_is_refused_in_words(tmp_path: Path, kind: str, said: str) -> None:
+    path = broken(tmp_path / "m.onnx", kind)
+    with pytest.raises(InvalidInput, match=said) as caught:
+        found(path, picture(tmp_path / "a.png"))
+    assert caught.value.message.startswith("model_path: ")
+    assert caught.value.data["fields"] == ["model_path"]
+
+
+def test_what_may_be_onnx_is_told_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
+    assert is_onnx(written(tmp_path / "best.pt"))
+    (tmp_path / "weights.onnx").write_bytes((8).to_bytes(8, "little") + b'{"a": 1}')
+    assert not is_onnx(tmp_path / "weights.onnx")
+    (tmp_path / "pickle.onnx").write_bytes(pickle.dumps([1]))
+    assert not is_onnx(tmp_path / "pickle.onnx")
+
+
+# The arithmetic of boxes.
+
+
+def test_of_two_boxes_of_one_class_that_cover_each_other_the_better_one_stays() -> None:
+    at = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]], np.float32)
+    scores = np.array([[0.8, 0.3], [0.9, 0.1], [0.2, 0.7]], np.float32)
+    frame = boxes.Letterbox.of(64, 64, 64, "topleft")
+    kept = boxes.chosen(at, scores, 0.25, 0.45, frame)
+    assert [(label, round(float(score), 1)) for label, score in zip(kept.labels, kept.confidences, strict=True)] == [
+        (0, 0.9),
+        (1, 0.7),
+        (1, 0.3),
+    ]
+    assert len(boxes.chosen(at, scores, 0.25, 1.0, frame).labels) == 4
+
+
+def test_boxes_that_are_no_numbers_or_outside_are_left_out() -> None:
+    at = np.array([[np.nan, 0, 1, 1], [80, 80, 90, 90], [-5, -5, 10, 10], [5, 5, 5, 9]], np.float32)
+    frame = boxes.Letterbox.of(64, 64, 64, "center")
+    kept = boxes.chosen(at, np.full((4, 1), 0.9, np.float32), 0.5, 0.45, frame)
+    assert kept.boxes.tolist() == [[0, 0, 10, 10]]
+
+
+def test_there_are_never_more_boxes_than_anybody_could_look_at() -> None:
+    dice = np.random.default_rng(0)
+    low = dice.uniform(0, 4000, (40_000, 2)).astype(np.float32)
+    frame = boxes.Letterbox.of(4096, 4096, 4096, "topleft")
+    scores = dice.uniform(0.5, 1, (40_000, 1)).astype(np.float32)
+    kept = boxes.chosen(np.concatenate([low, low + 3], axis=1), scores, 0.25, 0.45, frame)
+    assert len(kept.labels) == boxes.MOST_BOXES
