@@ -224,3 +224,63 @@ class TestOverHttp:
             refused = await home.client.get("/v1/jobs", headers={"authorization": "Bearer my-guess"})
             assert "my-guess" not in refused.text
             assert "api-secret" not in refused.text
+
+
+FORMS = ("/v1/images/edits", "/v1/audio/transcriptions")
+FORM = "multipart/form-data; boundary=x"
+INFER = "/v2/models/echo/infer"
+
+
+class TestOtherProtocols:
+    """Their clients send forms and bare bytes, which a page can send too: so it has to be none of another site."""
+
+    @pytest.mark.parametrize("path", FORMS)
+    def test_forms_pass_where_they_are_spoken(self, path: str) -> None:
+        ask(LOCAL, "POST", path, content_type=FORM, content_length="2")
+        for media_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+            with pytest.raises(UnsupportedMediaType):
+                ask(LOCAL, "POST", path, content_type=media_type, content_length="2")
+
+    @pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/chat/completions", "/v1/audio/speech", "/v1/jobs"])
+    def test_and_nowhere_else(self, path: str) -> None:
+        with pytest.raises(UnsupportedMediaType):
+            ask(LOCAL, "POST", path, content_type=FORM, content_length="2")
+
+    @pytest.mark.parametrize("path", [INFER, "/v2/models/echo/versions/1/infer"])
+    @pytest.mark.parametrize("media_type", ["", "application/octet-stream", "application/json"])
+    def test_tensors_pass_with_the_types_that_clients_send(self, path: str, media_type: str) -> None:
+        ask(LOCAL, "POST", path, content_type=media_type, content_length="2")
+        with pytest.raises(UnsupportedMediaType):
+            ask(LOCAL, "POST", path, content_type="text/plain", content_length="2")
+
+    @pytest.mark.parametrize(
+        ("path", "media_type"), [*((path, FORM) for path in FORMS), (INFER, ""), (INFER, "application/octet-stream")]
+    )
+    @pytest.mark.parametrize(
+        "page",
+        [
+            {"origin": "https://evil.example"},
+            {"origin": "null"},
+            {"origin": "http://localhost:9999"},
+            {"sec_fetch_site": "cross-site"},
+            {"sec_fetch_site": "same-site"},
+            {"sec_fetch_site": "none-such"},
+        ],
+    )
+    def test_a_page_of_another_site_cannot_send_them(self, path: str, media_type: str, page: dict[str, str]) -> None:
+        with pytest.raises(Forbidden):
+            ask(LOCAL, "POST", path, content_type=media_type, content_length="2", **page)
+
+    @pytest.mark.parametrize("page", [{"origin": "http://localhost:8000"}, {"sec_fetch_site": "same-origin"}, {}])
+    def test_our_own_pages_and_programs_can(self, page: dict[str, str]) -> None:
+        ask(LOCAL, "POST", FORMS[0], content_type=FORM, content_length="2", **page)
+
+    def test_so_can_pages_that_were_allowed(self) -> None:
+        access = Access(worker_token="w", allowed_origins=("https://studio.example",))
+        page = {"origin": "https://studio.example", "sec_fetch_site": "cross-site"}
+        ask(access, "POST", FORMS[0], content_type=FORM, content_length="2", **page)
+
+    @pytest.mark.parametrize("path", [*FORMS, INFER, "/v1/embeddings", "/v2", "/v2/models/echo"])
+    def test_beyond_loopback_they_want_a_token(self, path: str) -> None:
+        with pytest.raises(Unauthorized):
+            ask(PUBLIC, "POST", path, content_type=FORM)

@@ -75,6 +75,14 @@ class TestReach:
             ("GET", "/v1/models"),
             ("GET", "/v1/models/echo"),
             ("GET", "/v1/tasks/echo.say"),
+            ("POST", "/v1/embeddings"),
+            ("POST", "/v1/images/edits"),
+            ("POST", "/v1/audio/speech"),
+            ("POST", "/v1/chat/completions"),
+            ("GET", "/v2"),
+            ("GET", "/v2/models/echo.say"),
+            ("POST", "/v2/models/echo/infer"),
+            ("POST", "/v2/models/echo/versions/1/infer"),
         ],
     )
     def test_users_have_jobs_and_files(self, method: str, path: str) -> None:

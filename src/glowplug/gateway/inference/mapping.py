@@ -14,6 +14,7 @@ from glowplug.gateway.inference.tensors import BOOL, BYTES, Tensor
 from glowplug.store import TaskInfo
 
 LARGEST_BATCH = 1024
+LARGEST = 2**63
 OUTPUT = "output"
 TASK = "task"
 _SCALARS = frozenset({"string", "integer", "number", "boolean", "artifact"})
@@ -146,9 +147,9 @@ def _datatype(flat: Sequence[Any], kind: str) -> str | None:
         return BYTES
     if types == {bool}:
         return BOOL
-    if types == {int} and kind != "number" and all(-(2**63) <= value < 2**63 for value in flat):
-        return "INT64"
-    return "FP64" if types and types <= {int, float} else None
+    if not types or not types <= {int, float} or any(abs(value) >= LARGEST for value in flat if type(value) is int):
+        return None
+    return "INT64" if types == {int} and kind != "number" else "FP64"
 
 
 def _described(name: str, schema: Any, root: Mapping[str, Any]) -> TensorMetadata:
