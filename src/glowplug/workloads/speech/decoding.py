@@ -15,6 +15,7 @@ from glowplug.errors import InvalidInput
 
 RATE = 16_000
 SLOWEST_RATE, FASTEST_RATE = 1_000, 768_000
+MOST_CHANNELS = 8
 CONTAINERS = "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,amr,ogg,mov,matroska,asf,avi,mpegts"
 """By FFmpeg's names. Playlists are left out: what they name, a file of this machine even, would be opened too."""
 KINDS = "WAV, MP3, FLAC, Ogg, AAC, M4A, WebM or a video with sound"
@@ -74,10 +75,11 @@ def samples_of(path: Path, longest_seconds: float, check: Callable[[], None]) ->
     # As a stream, with no protocol allowed: FFmpeg gets these bytes and can open nothing else.
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
     try:
-        with path.open("rb") as stream, av.open(stream, "r", options=options, metadata_errors="ignore") as container:
-            declared = _declared_seconds(path, container)
+        with path.open("rb") as file, av.open(file, "r", options=options, metadata_errors="ignore") as container:
+            stream = _stream_of(container)
+            declared = _declared_seconds(path, container.format.name, stream)
             sound.check_length(declared or 0)
-            _collect(container, sound, check)
+            _collect(container, stream, sound, check)
     except av.FFmpegError as error:
         why = error.strerror or type(error).__name__
         raise InvalidInput(f"audio: not a file of {KINDS}, or damaged ({why.lower()})") from error
@@ -88,13 +90,19 @@ def samples_of(path: Path, longest_seconds: float, check: Callable[[], None]) ->
     return sound.samples()
 
 
-def _collect(container: Any, sound: Sound, check: Callable[[], None]) -> None:
+def _stream_of(container: Any) -> Any:
     if not container.streams.audio:
         raise InvalidInput("audio: the file has no sound, only pictures or data")
     stream = container.streams.audio[0]
-    rate = stream.codec_context.sample_rate or 0
+    rate, channels = stream.codec_context.sample_rate or 0, stream.codec_context.channels or 0
     if not SLOWEST_RATE <= rate <= FASTEST_RATE:
         raise InvalidInput(f"audio: {rate} samples a second; {SLOWEST_RATE} to {FASTEST_RATE} can be read")
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise InvalidInput(f"audio: {channels} channels; 1 to {MOST_CHANNELS} can be read")
+    return stream
+
+
+def _collect(container: Any, stream: Any, sound: Sound, check: Callable[[], None]) -> None:
     good = damaged = 0
     for packet in container.demux(stream):
         check()
@@ -102,7 +110,7 @@ def _collect(container: Any, sound: Sound, check: Callable[[], None]) -> None:
             for frame in _frames(packet):
                 sound.add(frame)
             good += 1
-        except av.InvalidDataError:
+        except av.FFmpegError:
             damaged += 1
     sound.add(None)
     if damaged > 1 + DAMAGED_SHARE * good:
@@ -113,14 +121,13 @@ def _frames(packet: Any) -> Iterator[av.AudioFrame]:
     yield from packet.decode()
 
 
-def _declared_seconds(path: Path, container: Any) -> float | None:
+def _declared_seconds(path: Path, container: str, stream: Any) -> float | None:
     """Return how long the file says it is, where that is more than a guess from its size."""
-    if container.format.name == "wav":
+    if container == "wav":
         return _declared_by_wave(path)
-    streams = container.streams.audio
-    if not streams or not container.format.name.startswith(("flac", "mov")) or streams[0].duration is None:
+    if not container.startswith(("flac", "mov")) or stream.duration is None:
         return None
-    return float(streams[0].duration * streams[0].time_base)
+    return float(stream.duration * stream.time_base)
 
 
 def _declared_by_wave(path: Path) -> float | None:
