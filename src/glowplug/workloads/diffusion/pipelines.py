@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from glowplug.workloads.diffusion.families import KIN, family_of
 from glowplug.workloads.diffusion.loaded import Family
 from glowplug.workloads.diffusion.lora import Lora, attach
 from glowplug.workloads.diffusion.opening import opened, pipeline_class, type_of
-from glowplug.workloads.diffusion.placing import CARD_THREADS, place
+from glowplug.workloads.diffusion.placing import place
 from glowplug.workloads.diffusion.plan import Plan
 from glowplug.workloads.diffusion.residence import free_card, networks_of
 from glowplug.workloads.diffusion.survey import Survey
@@ -48,14 +49,8 @@ def _built(ctx: LoadContext, survey: Survey, plan: Plan, loras: Sequence[Lora], 
         base = _made(pipeline_class(survey), {**survey.settings, **parts})
     with ctx.stage("to device"):
         target = device if plan.offload == "none" else "cpu"
-        threads = CARD_THREADS if torch.device(target).type == "cuda" else 1
-        place(
-            networks_of(base),
-            target,
-            type_of(plan.dtype),
-            lambda done, total: ctx.progress(done, total, unit="bytes"),
-            threads=threads,
-        )
+        told = functools.partial(ctx.progress, unit="bytes")
+        place(networks_of(base), target, type_of(plan.dtype), told)
     if loras:
         with ctx.stage("lora"):
             attach(base, loras)

@@ -15,7 +15,7 @@ import torch
 
 BLOCK_BYTES = 32 << 20
 BLOCKS = 2
-CARD_THREADS = 4
+MOST_THREADS = 4
 
 Told = Callable[[int, int], None]
 """Hears of bytes placed, and of how many there are."""
@@ -63,7 +63,15 @@ class Staging:
             start += length
 
 
-def place(networks: Iterable[Any], device: Any, type_of: TypeOf, told: Told, *, threads: int = 1) -> None:
+def threads_for(device: Any) -> int:
+    """Return how many threads bring tensors to `device` fastest: each waits for pages, copies and casts by itself."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return MOST_THREADS
+    return min(MOST_THREADS, torch.get_num_threads()) if kind == "cpu" else 1
+
+
+def place(networks: Iterable[Any], device: Any, type_of: TypeOf, told: Told) -> None:
     """Bring every tensor of `networks` to `device` and to its type; tied weights stay tied.
 
     What is there already and of its type is left alone: a mapped file stays mapped.
@@ -73,14 +81,9 @@ def place(networks: Iterable[Any], device: Any, type_of: TypeOf, told: Told, *, 
     mover = _Mover(torch.device(device), type_of, told, total)
     # The largest first, so that no thread is left with it at the end.
     work.sort(key=lambda one: -one[2].nbytes)
-    with torch.no_grad():
-        if threads <= 1:
-            for one in work:
-                mover.move(one)
-        else:
-            with ThreadPoolExecutor(threads, thread_name_prefix="place") as pool:
-                for _ in pool.map(mover.move, work):
-                    pass
+    with ThreadPoolExecutor(threads_for(device), thread_name_prefix="place") as pool:
+        for _ in pool.map(mover.move, work):
+            pass
     if mover.device.type == "cuda":
         torch.cuda.synchronize(mover.device)
 
@@ -112,9 +115,11 @@ class _Mover:
     def _moved(self, tensor: Any, dtype: Any) -> Any:
         if self.device.type != "cuda" or tensor.device.type != "cpu":
             return tensor.to(device=self.device, dtype=dtype)
-        target = torch.empty_like(tensor, device=self.device, memory_format=torch.contiguous_format)
-        self._staging().copy(tensor, target)
-        return target.to(dtype)
+        # Another thread's current card is the first one, whichever is meant.
+        with torch.cuda.device(self.device):
+            target = torch.empty_like(tensor, device=self.device, memory_format=torch.contiguous_format)
+            self._staging().copy(tensor, target)
+            return target.to(dtype)
 
     def _staging(self) -> Staging:
         if not hasattr(self._own, "staging"):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from glowplug.workloads.diffusion.loaded import Loaded
-from glowplug.workloads.diffusion.placing import CARD_THREADS, place
+from glowplug.workloads.diffusion.placing import place
 
 WARM_UP_PIXELS = 64
 
@@ -25,7 +25,7 @@ def to_host(loaded: Loaded) -> None:
 def to_device(loaded: Loaded) -> None:
     """Move back what `to_host` moved away."""
     if _stays_on_card(loaded):
-        place(networks_of(loaded.generate), loaded.device, _as_it_is, _unheard, threads=CARD_THREADS)
+        place(networks_of(loaded.generate), loaded.device, _as_it_is, _unheard)
 
 
 def free_card() -> None:
