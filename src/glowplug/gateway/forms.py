@@ -24,6 +24,7 @@ FIELD_BYTES = 256 * 1024
 PIECE_BYTES = 1 << 20
 LONGEST_NAME = 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_SEPARATOR = re.compile(r"[/\\]")
 
 
 @dataclass
@@ -99,14 +100,20 @@ class Lent:
         """Store a file and return its reference. Raises `InvalidInput` for an empty one, `TooLarge`, `DiskFull`."""
         if not file.size:
             raise InvalidInput(f"{parameter}: the file is empty", fields=[{"path": parameter, "message": "is empty"}])
-        name = _UNSAFE.sub("_", file.filename or "").strip("._-")[-LONGEST_NAME:].lstrip("._-") or "file"
-        artifact = await self._gateway.shelf.upload(name, _pieces(file), stated_media_type(file.content_type))
+        media_type = stated_media_type(file.content_type)
+        artifact = await self._gateway.shelf.upload(_safe_name(file.filename or ""), _pieces(file), media_type)
         self._keys.append(artifact.key)
         return artifact.uri
 
     def keep(self) -> None:
         """Let the files stay."""
         self._keys.clear()
+
+
+def _safe_name(name: str) -> str:
+    """Return the last part of a file's name as one that a key may end in."""
+    plain = _UNSAFE.sub("_", _SEPARATOR.split(name)[-1])[-LONGEST_NAME:]
+    return plain if plain[:1].isalnum() else "file" + plain
 
 
 async def _limited(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:
