@@ -33,6 +33,8 @@ Edit = Callable[[list[Tenant]], Tenant]
 class Ledger:
     """The folder `folder`, and the page of one model in it. Its methods block, but not for long.
 
+    `seen_at` is what `changed_at` said at the last `write`.
+
     They raise `SettingsError` where the folder cannot be used, and `TimeoutError` where a process that was stopped has
     it locked.
     """
@@ -42,6 +44,7 @@ class Ledger:
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}{_ENDING}"
         self._descriptor: int | None = None
         self._page = b""
+        self.seen_at = 0
 
     @property
     def page_id(self) -> str:
@@ -64,6 +67,7 @@ class Ledger:
             if page != self._page:
                 self._put(page)
                 self._page = page
+            self.seen_at = self.changed_at()
             return mine, others
 
     def close(self) -> None:
@@ -72,6 +76,7 @@ class Ledger:
             return
         with suppress(OSError, SettingsError, TimeoutError), self._alone():
             self._path.unlink(missing_ok=True)
+            self._mark()
         os.close(self._descriptor)
         self._descriptor, self._page = None, b""
 
@@ -104,7 +109,11 @@ class Ledger:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.pwrite(self._descriptor, page, 0)
         os.ftruncate(self._descriptor, len(page))
-        os.utime(self._folder)
+        self._mark()
+
+    def _mark(self) -> None:
+        # The file system's own clock is too coarse to tell two changes apart.
+        os.utime(self._folder, ns=(time.time_ns(), time.time_ns()))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

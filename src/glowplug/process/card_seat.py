@@ -35,7 +35,6 @@ class Seat:
         self._ledger = Ledger(spec.folder)
         self._mine = Tenant(self._ledger.page_id, name)
         self._count = 0
-        self._seen = 0
         self._awaited = False
 
     @property
@@ -54,7 +53,7 @@ class Seat:
         said, weighed = "", list[Card]()
         while True:
             weighed, before = [await self._weighed(card) for card in cards], weighed
-            if weighed == before and not asked.is_set() and self._ledger.changed_at() == self._seen:
+            if weighed == before and not asked.is_set() and self._ledger.changed_at() == self._ledger.seen_at:
                 await self._pause(asked)
                 continue
             others, whom = await self._write(partial(self._wishing, weighed, wanted_bytes, asked.is_set()))
@@ -82,12 +81,11 @@ class Seat:
             await self._pause(asked)
             if asked is not None and asked.is_set():
                 return ""
-            changed, used = self._ledger.changed_at(), self._used(use())
-            if changed == self._seen and not self._awaited and used.held_bytes == self._mine.held_bytes:
+            changed, used = self._ledger.changed_at() != self._ledger.seen_at, self._used(use())
+            if not changed and not self._awaited and used.held_bytes == self._mine.held_bytes:
                 self._mine = used
                 continue
-            others, whom = await self._write(partial(_as_it_is, used))
-            self._awaited = any(one.wish is not None and one.wish.urgent for one in others)
+            _, whom = await self._write(partial(_as_it_is, used))
             if whom:
                 return whom
 
@@ -147,7 +145,7 @@ class Seat:
         while True:
             with suppress(TimeoutError):
                 self._mine, others = await in_thread(None, self._ledger.write, write)
-                self._seen = self._ledger.changed_at()
+                self._awaited = any(one.wish is not None and one.wish.urgent for one in others)
                 return others, told[-1]
             await self._clock.sleep(POLL_SECONDS)
 

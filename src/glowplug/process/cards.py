@@ -204,7 +204,7 @@ def too_large(wanted_bytes: int, cards: Sequence[Card], limit_bytes: int | None)
 
 def gigabytes(count: int) -> str:
     """Return bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 100_000_000 else f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.1f} GB" if count >= 1_000_000_000 else f"{count / 1e6:.1f} MB"
 
 
 def _order(tenant: Tenant) -> tuple[bool, float, str]:

@@ -29,6 +29,9 @@ def candidates(wanted: str, kinds: Sequence[str], model: str) -> list[Card]:
         SettingsError: there is no such device here.
     """
     kind = wanted.partition(":")[0]
+    if kind not in (AUTO, CUDA, MPS, CPU):
+        # Others, such as neuron, are the model's own business.
+        return [Card(wanted, wanted)]
     if wanted == AUTO:
         for one in kinds:
             if found := _cards(one):
@@ -85,10 +88,7 @@ def _cards(kind: str) -> list[Card]:
         return [Card(CPU, CPU)]
     if kind == CUDA:
         return _cuda_cards() or _torch_cards()
-    if kind == MPS:
-        return _mps_cards()
-    # Others, such as neuron, are the model's own business.
-    return [Card(kind, kind)]
+    return _mps_cards() if kind == MPS else []
 
 
 def _cuda_cards() -> list[Card]:

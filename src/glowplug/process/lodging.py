@@ -87,8 +87,9 @@ class Lodging:
             await seat.awake(life.held_bytes, self._it.calls.count)
             whom = await seat.until_unwanted(partial(self._use, life))
             await self._fall_silent(life, whom)
-            await seat.remember_bytes(self._key([card]), seat.held_bytes)
-            awake = await self._lie_down(life, seat) and await self._wake(life, seat, card, seat.held_bytes)
+            full_bytes = seat.held_bytes
+            await seat.remember_bytes(self._key([card]), full_bytes)
+            awake = await self._lie_down(life, seat) and await self._wake(life, seat, card, full_bytes)
 
     async def judged(self, death: Death) -> Death:
         """Return what a death means: a load that had too little room by our guess gets all there is the next time."""

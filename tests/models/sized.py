@@ -1,0 +1,52 @@
+"""Takes as many megabytes as option `megabytes` says; with option `sleeps` it moves them away and back."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from glowplug import LoadContext, Model, RunContext, task
+
+MEGABYTE = 1 << 20
+
+
+class Sized(Model):
+    def load(self, ctx: LoadContext) -> None:
+        self.megabytes = int(ctx.options["megabytes"])
+        self.room = bytearray(b"x") * (self.megabytes * MEGABYTE)
+        self.wakes = 0
+
+    @task
+    def size(self, ctx: RunContext) -> list[int]:
+        """Say how much lies on the device, and how often it came back."""
+        return [len(self.room) // MEGABYTE, self.wakes]
+
+    @task
+    def hold(self, ctx: RunContext, until: str) -> str:
+        """Wait for a file."""
+        while not Path(until).exists():
+            time.sleep(0.01)
+        return "done"
+
+
+class Sleeper(Sized):
+    def sleep(self) -> None:
+        self.room = bytearray()
+
+    def wake(self) -> None:
+        self.room = bytearray(b"x") * (self.megabytes * MEGABYTE)
+        self.wakes += 1
+
+
+class Insomniac(Sleeper):
+    def sleep(self) -> None:
+        raise RuntimeError("the copy failed")
+
+
+class Knowing(Sized):
+    @classmethod
+    def estimate(cls, weights: Mapping[str, Path], options: Mapping[str, str]) -> int | None:
+        return int(options["megabytes"]) * MEGABYTE
+
+
+class KnowingSleeper(Knowing, Sleeper):
+    """Both."""

@@ -1,0 +1,192 @@
+"""Models that share a card of limited size: this machine's memory stands for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.unit.process.rig import MODELS, SECONDS, Rig, hosted
+
+from glowplug.errors import NotReady
+from glowplug.process.cards import CardSpec, Turns
+from glowplug.readiness.component_snapshot import ComponentSnapshot, ErrorClass
+from glowplug.readiness.state import Status
+
+CARD_BYTES = 200 << 20
+TURNS = Turns(idle_seconds=0.0, turn_seconds=0.3)
+
+
+@dataclass
+class House:
+    """A folder, a card, and the models on it."""
+
+    folder: Path
+    stack: AsyncExitStack
+
+    async def model(
+        self, name: str, megabytes: int, kind: str = "Sized", *, limit: int = CARD_BYTES, **more: Any
+    ) -> Rig:
+        """Host a model of a size."""
+        home = self.folder / name
+        home.mkdir()
+        (home / f"{name}.py").write_text(f"from sized import {kind}\n\nclass {name.title()}({kind}):\n    pass\n")
+        spec = CardSpec(folder=self.folder / "cards", limit_bytes=limit, turns=TURNS)
+        environment = {**os.environ, "PYTHONPATH": str(MODELS)}
+        return await self.stack.enter_async_context(
+            hosted(
+                home,
+                name,
+                target=f"{home / name}.py:{name.title()}",
+                options={"megabytes": str(megabytes)},
+                cards=spec,
+                environment=environment,
+                **more,
+            )
+        )
+
+
+@asynccontextmanager
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with asyncio.timeout(SECONDS), AsyncExitStack() as stack:
+        yield House(tmp_path, stack)
+
+
+def asleep(seen: ComponentSnapshot) -> bool:
+    return seen.status is Status.SLEEPING
+
+
+def waits(seen: ComponentSnapshot) -> bool:
+    return asleep(seen) and (seen.reason or "").startswith("waits for room")
+
+
+async def size(rig: Rig) -> list[int]:
+    """Return what the model says of itself."""
+    answer: list[int] = json.loads((await rig.run("size")).output_json)
+    return answer
+
+
+async def test_models_that_fit_together_stay_together(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 60)
+        second = await here.model("second", 60)
+        assert (await size(first), await size(second)) == ([60, 0], [60, 0])
+        assert first.component.snapshot().device == "cpu"
+
+
+async def test_one_that_nobody_waits_for_makes_nobody_leave(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 150)
+        second = await here.model("second", 150, "Knowing", ready=False)
+        seen = await second.until(waits)
+        assert "taken by first" in (seen.reason or "")
+        assert first.component.status.can_serve
+        await first.host.stop()
+        await second.until_ready()
+
+
+async def test_work_for_one_puts_another_to_sleep_and_wakes_it_again(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 150, "Sleeper")
+        second = await here.model("second", 150, "Knowing", ready=False)
+        await second.until(waits)
+        await second.host.reload()
+        await second.until_ready()
+        assert first.component.snapshot().reason == "sleeps in host memory; wakes when work waits for it"
+        end = await first.host.run(first.call("size"))
+        assert isinstance(end.error, NotReady)
+        pid = first.pid()
+        await first.host.reload()
+        await first.until_ready()
+        assert await size(first) == [150, 1]
+        assert first.pid() == pid
+        assert second.component.snapshot().reason == "unloaded to make room; loads when work waits for it"
+        await second.host.reload()
+        await second.until_ready()
+        assert await size(second) == [150, 0]
+
+
+async def test_one_that_cannot_fall_asleep_is_unloaded(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 150, "Insomniac")
+        second = await here.model("second", 150, "Knowing", ready=False)
+        await second.until(waits)
+        await second.host.reload()
+        await second.until_ready()
+        assert (first.component.snapshot().reason or "").startswith("unloaded")
+
+
+async def test_a_call_that_runs_is_finished_first(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 150)
+        running = asyncio.create_task(first.host.run(first.call("hold", until=str(tmp_path / "end"))))
+        second = await here.model("second", 150, "Knowing", ready=False)
+        await second.until(waits)
+        await second.host.reload()
+        await first.until(lambda seen: seen.reason == "makes room for second")
+        assert not second.component.status.can_serve
+        (tmp_path / "end").touch()
+        assert (await running).output_json == b'"done"'
+        await second.until_ready()
+
+
+async def test_two_that_are_both_wanted_all_the_time_take_turns(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 150, "Sleeper")
+        second = await here.model("second", 150, "KnowingSleeper", ready=False)
+        await second.until(waits)
+        done = {"first": 0, "second": 0}
+
+        async def want(rig: Rig) -> None:
+            while min(done.values()) < 3:
+                if rig.component.status is Status.SLEEPING:
+                    await rig.host.reload()
+                end = await rig.host.run(rig.call("size"))
+                done[rig.component.name] += end.error is None
+                await asyncio.sleep(0.02)
+
+        await asyncio.gather(want(first), want(second))
+        assert (await size(first) if first.component.status.can_serve else await size(second))[0] == 150
+
+
+async def test_one_that_is_killed_leaves_its_room_to_others(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 150, load_attempts=1, max_restarts=0)
+        second = await here.model("second", 150, "Knowing", ready=False)
+        await second.until(waits)
+        os.kill(first.pid(), signal.SIGKILL)
+        await second.until_ready()
+
+
+async def test_what_is_too_large_for_the_whole_card_fails_at_once_with_the_figures(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        huge = await here.model("huge", 300, "Knowing", ready=False)
+        seen = await huge.until_failed()
+        assert seen.failure is not None
+        assert seen.failure.error_class is ErrorClass.OUT_OF_MEMORY
+        assert "it takes 314.6 MB, and cpu has 209.7 MB in all" in seen.failure.error
+
+
+async def test_the_second_load_asks_for_what_the_first_one_took(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first = await here.model("first", 120)
+        await first.host.stop()
+        await first.host.start()
+        await first.until_ready(attempt=2)
+        sizes = json.loads((tmp_path / "cards" / "sizes.json").read_bytes())
+        assert [round(held / 2**20, -1) for held in sizes.values()] == [120]
+
+
+async def test_two_that_are_loaded_at_once_never_share_what_is_enough_for_one(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        rigs = [await here.model(f"m{number}", 90, "Knowing", ready=False) for number in range(4)]
+        while sum(rig.component.status.can_serve for rig in rigs) < 2:
+            await asyncio.sleep(0.02)
+        await asyncio.gather(*(rig.until(lambda seen: waits(seen) or seen.status.can_serve) for rig in rigs))
+        assert sum(rig.component.status.can_serve for rig in rigs) == 2
