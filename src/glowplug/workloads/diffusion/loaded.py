@@ -15,7 +15,8 @@ class Loaded:
     `pixels` is the width and height of a picture unless somebody asks for another; sizes are multiples of `multiple`.
     `steps` and `guidance` are used where the caller names none; with `guidance` None the model takes none at all.
     `negative` says whether it knows negative prompts, `metadata` whether files tell how they came about, unless the
-    caller says. `title` names the model in them. Previews come every `preview_seconds`, 0 being never.
+    caller says. `title` names the model in them. Previews come every `preview_seconds`, 0 being never. Pictures of
+    one order are drawn together as long as they have no more than `pixels_at_once`, with 0 one after another.
     """
 
     family: Family
@@ -31,4 +32,5 @@ class Loaded:
     negative: bool = True
     metadata: bool = True
     preview_seconds: float = 1.0
+    pixels_at_once: int = 0
     title: str = ""

@@ -70,7 +70,7 @@ class Pictures:
     images: list[str]
     seed: int
     steps: int
-    guidance: float
+    guidance: float | None
     width: int
     height: int
     truncated: str = ""
