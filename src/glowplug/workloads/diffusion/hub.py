@@ -15,7 +15,7 @@ from huggingface_hub import errors as hub_errors
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from glowplug.errors import DiskFull, SettingsError, Unreachable
-from glowplug.workloads.diffusion.survey import INDEX, SAFE, read_json
+from glowplug.workloads.diffusion.survey import INDEX, SAFE, read_json, surveyed
 
 CONFIGS = (".json", ".txt", ".model", ".jinja")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
@@ -33,12 +33,12 @@ def pipeline_folder(hub_id: str, revision: str | None, variant: str | None, told
         DiskFull: there is no room for it.
     """
     with _translated(hub_id):
+        index = Path(huggingface_hub.hf_hub_download(hub_id, INDEX, revision=revision))
         try:
-            index = huggingface_hub.hf_hub_download(hub_id, INDEX, revision=revision)
             names = huggingface_hub.list_repo_files(hub_id, revision=revision)
         except Exception as error:  # noqa: BLE001 - its network errors share no base, and are raised again
-            return _brought_before(hub_id, revision, error)
-        wanted = wanted_files(names, [name for name in read_json(Path(index)) if not name.startswith("_")], variant)
+            return _brought_before(index.parent, variant, error)
+        wanted = wanted_files(names, [name for name in read_json(index) if not name.startswith("_")], variant)
         if not any(name.endswith(".safetensors") for name in wanted):
             raise SettingsError(f"{hub_id} holds no safetensors: pickles are never opened; {SAFE}")
         return Path(_snapshot(hub_id, revision, wanted, told))
@@ -82,11 +82,13 @@ def _variant_of(file: str) -> str:
     return _SHARD.sub("", file.removesuffix(".safetensors")).partition(".")[2]
 
 
-def _brought_before(hub_id: str, revision: str | None, error: Exception) -> Path:
+def _brought_before(folder: Path, variant: str | None, error: Exception) -> Path:
+    """Return `folder` if all of it came earlier, so that a hub that is away stops nobody."""
     try:
-        return Path(huggingface_hub.snapshot_download(hub_id, revision=revision, local_files_only=True))
-    except Exception:  # noqa: BLE001 - the first error says why, this one only that nothing is here
+        surveyed(folder, variant)
+    except SettingsError:
         raise error from None
+    return folder
 
 
 def _snapshot(hub_id: str, revision: str | None, wanted: list[str], told: Told) -> str:

@@ -122,7 +122,7 @@ def test_host_memory_counts_where_the_weights_wait_in_it() -> None:
 
 
 def test_what_does_not_fit_is_refused_with_the_figures() -> None:
-    told = r"does not fit: with bfloat16, offload none, it takes 3\d\.\d GiB on cpu at 1024 pixels, where 8\.0 GiB are free"
+    told = r"with bfloat16, offload none, it takes 3\d\.\d GiB on cpu at 1024 pixels, where 8\.0 GiB are free"
     with pytest.raises(SettingsError, match=told) as caught:
         planned(FLUX, processor(8), Wish())
     assert caught.value.message.endswith("free memory, lower default_size, or take a smaller model")

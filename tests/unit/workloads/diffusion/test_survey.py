@@ -161,9 +161,7 @@ def test_what_is_no_pipeline_is_told_for_what_it_is(tmp_path: Path, files: dict[
 
 def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
     path = safetensors(tmp_path / "model.safetensors", VAE)
-    with pytest.raises(
-        SettingsError, match=r"model\.safetensors is not a folder; a pipeline folder of diffusers holds"
-    ):
+    with pytest.raises(SettingsError, match=r"model\.safetensors is not a folder; a pipeline folder of diffusers"):
         surveyed(path)
 
 
@@ -215,7 +213,7 @@ def test_a_good_folder_passes_the_check_of_its_architecture(folder: Path) -> Non
 
 def test_weights_of_another_network_are_told(folder: Path) -> None:
     safetensors(folder / "transformer" / WEIGHTS, VAE)
-    told = r"does not hold the weights of the FluxTransformer2DModel in config\.json beside it: x_embedder\.weight is missing"
+    told = r"does not hold the weights of the FluxTransformer2DModel in config\.json beside it: x_embedder\.weight"
     with pytest.raises(SettingsError, match=told):
         check_architecture(surveyed(folder))
 
@@ -228,7 +226,7 @@ def test_weights_of_another_size_are_told(folder: Path) -> None:
 
 def test_a_config_of_another_class_is_told(folder: Path) -> None:
     written(folder / "transformer" / "config.json", {"_class_name": "SD3Transformer2DModel"})
-    with pytest.raises(SettingsError, match="is of a SD3Transformer2DModel, where .* names a FluxTransformer2DModel"):
+    with pytest.raises(SettingsError, match=r"is of a SD3Transformer2DModel, where .* names a FluxTransformer2DModel"):
         surveyed(folder)
 
 
@@ -247,5 +245,5 @@ def test_a_network_for_inpainting_alone_is_told(folder: Path) -> None:
     written(folder / "model_index.json", index)
     written(folder / "unet" / "config.json", {"in_channels": 9, "block_out_channels": [8]})
     safetensors(folder / "unet" / WEIGHTS, {"conv_in.weight": (8, 9, 3, 3)})
-    with pytest.raises(SettingsError, match="takes 9 channels where the VAE gives 4: .* use the base model"):
+    with pytest.raises(SettingsError, match=r"takes 9 channels where the VAE gives 4: .* use the base model"):
         check_architecture(surveyed(folder))
