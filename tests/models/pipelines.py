@@ -48,14 +48,19 @@ CLIP_LENGTH = 77
 
 
 def tiny_flux(folder: Path, seed: int = 0, *, layers: int = 1, **saving: Any) -> Path:
-    """Write a FLUX.1 pipeline of about 190 thousand parameters (guidance-distilled, like "dev"); returns `folder`.
+    """Write a FLUX.1 pipeline of about 140 thousand parameters (guidance-distilled, like "dev"); returns `folder`.
 
     `layers` makes a step cost more; `saving` goes to `save_pretrained` (`max_shard_size="60KB"` makes many files).
     """
+    return _saved(flux_pipeline(seed, layers=layers), folder, saving)
+
+
+def flux_pipeline(seed: int = 0, *, layers: int = 1, scheduler: Any = None) -> FluxPipeline:
+    """Return what `tiny_flux` writes."""
     with _seeded(seed):
         clip, t5 = _clip_tokenizer(), _t5_tokenizer()
-        pipeline = FluxPipeline(
-            scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        return FluxPipeline(
+            scheduler=scheduler or FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
             vae=_autoencoder(
                 block_out_channels=(4, 8),
                 latent_channels=4,
@@ -82,19 +87,25 @@ def tiny_flux(folder: Path, seed: int = 0, *, layers: int = 1, **saving: Any) ->
                 guidance_embeds=True,
             ).eval(),
         )
-    return _saved(pipeline, folder, saving)
 
 
 def tiny_sdxl(
     folder: Path, seed: int = 0, *, scheduler: Any = None, channels: tuple[int, int] = (32, 64), **saving: Any
 ) -> Path:
-    """Write an SDXL base pipeline of about 300 thousand parameters; returns `folder`.
+    """Write an SDXL base pipeline of about 1.1 million parameters; returns `folder`.
 
     `scheduler` takes the place of Euler's; `channels` of the U-Net make a step cost more.
     """
+    return _saved(sdxl_pipeline(seed, scheduler=scheduler, channels=channels), folder, saving)
+
+
+def sdxl_pipeline(
+    seed: int = 0, *, scheduler: Any = None, channels: tuple[int, int] = (32, 64)
+) -> StableDiffusionXLPipeline:
+    """Return what `tiny_sdxl` writes."""
     with _seeded(seed):
         clip = _clip_tokenizer()
-        pipeline = StableDiffusionXLPipeline(
+        return StableDiffusionXLPipeline(
             vae=_autoencoder(block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, scaling_factor=0.13025),
             text_encoder=CLIPTextModel(_clip_config(clip, hidden_act="quick_gelu")).eval(),
             text_encoder_2=CLIPTextModelWithProjection(_clip_config(clip, hidden_act="gelu")).eval(),
@@ -119,7 +130,6 @@ def tiny_sdxl(
             ).eval(),
             scheduler=scheduler or euler(),
         )
-    return _saved(pipeline, folder, saving)
 
 
 def euler(**config: Any) -> EulerDiscreteScheduler:
