@@ -26,12 +26,12 @@ def extras(task: TaskInfo, body: Mapping[str, Any], taken: Collection[str]) -> d
 def typed(task: TaskInfo, texts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a form as what the task's schema wants: a form has texts alone."""
     known = _properties(task)
-    return {name: _typed(value, known.get(name, {})) for name, value in texts.items()}
+    return {name: _typed(value, known.get(name, {}), task.input_schema) for name, value in texts.items()}
 
 
 def choices(task: TaskInfo, name: str) -> list[str]:
     """Return the words that a parameter takes, none where it takes any."""
-    kinds = _kinds(_properties(task).get(name, {}))
+    kinds = _kinds(_properties(task).get(name, {}), task.input_schema)
     return [word for kind in kinds for word in kind.get("enum", [kind["const"]] if "const" in kind else [])]
 
 
@@ -45,17 +45,21 @@ def _properties(task: TaskInfo) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _kinds(schema: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(schema, Mapping):
-        yield schema
-        for other in schema.get("anyOf", ()):
-            yield from _kinds(other)
+def _kinds(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a schema, what it refers to, and its alternatives."""
+    if not isinstance(schema, Mapping):
+        return
+    yield schema
+    reference = str(schema.get("$ref", ""))
+    named = [root.get("$defs", {}).get(reference.removeprefix("#/$defs/"))] if reference else []
+    for other in (*schema.get("anyOf", ()), *named):
+        yield from _kinds(other, root)
 
 
-def _typed(value: Any, schema: Any) -> Any:
+def _typed(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
     if not isinstance(value, str):
         return value
-    types = {kind.get("type") for kind in _kinds(schema)}
+    types = {kind.get("type") for kind in _kinds(schema, root)}
     try:
         if "integer" in types:
             return int(value)

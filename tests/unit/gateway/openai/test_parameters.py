@@ -17,8 +17,10 @@ SCHEMA = {
         "guidance": {"anyOf": [{"type": "number"}, {"type": "null"}]},
         "tiled": {"type": "boolean"},
         "format": {"enum": ["wav", "pcm"], "type": "string"},
+        "pace": {"$ref": "#/$defs/Pace"},
         "mode": {"anyOf": [{"const": "fast"}, {"enum": ["slow", "slower"]}, {"type": "null"}]},
     },
+    "$defs": {"Pace": {"enum": ["slow", "fast"], "type": "string"}},
 }
 TASK = TaskInfo("images.generate", input_schema=SCHEMA)
 
@@ -55,6 +57,7 @@ def test_the_texts_of_a_form_become_what_the_schema_wants(name: str, text: Any, 
 def test_the_words_that_a_parameter_takes() -> None:
     assert choices(TASK, "format") == ["wav", "pcm"]
     assert choices(TASK, "mode") == ["fast", "slow", "slower"]
+    assert choices(TASK, "pace") == ["slow", "fast"]
     assert choices(TASK, "prompt") == choices(TASK, "unknown") == []
 
 
