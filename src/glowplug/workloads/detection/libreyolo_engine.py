@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,45 +21,59 @@ from glowplug.workloads.detection.libreyolo_run import Run
 from glowplug.workloads.detection.libreyolo_trainer import seeded
 from glowplug.workloads.detection.weights import Weights, read
 
+USUAL_BATCH = 16
+PIXELS_FOR_ONE_THREAD = 1 << 20
+
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 
 class LibreYoloEngine:
-    """Trains, opens and exports YOLOv9 in its sizes t, s, m and c."""
+    """Trains, opens and exports YOLOv9 in its sizes t, s, m and c.
+
+    `threads` look for things, 0 being as many as are of use; a training has its own.
+    """
 
     name = ENGINE
     licence = "MIT"
 
+    def __init__(self, threads: int = 0) -> None:
+        self._threads = threads
+
     def train(self, order: TrainOrder, watcher: Watcher) -> TrainedWeights:
         """Train, telling `watcher` of each batch and epoch; see `Engine.train`."""
         size, notes = chosen(order.model)
-        with _threads(order.threads), seeded(order.seed), _room(order):
+        batch = order.batch if order.batch > 0 else USUAL_BATCH
+        order = replace(order, batch=min(batch, len(order.data.train)))
+        with _threads(_wanted(order)), seeded(order.seed), _room(order):
             return Run(order, watcher, size, notes).result()
 
     def open(self, weights: Path, device: str) -> Finder:
         """Open trained weights; see `Engine.open`."""
         held = read(weights, ENGINE)
-        return LibreYoloFinder(_detector(held, device), held)
+        return LibreYoloFinder(_detector(held, device), held, self._threads)
 
     def export_onnx(self, weights: Path, target: Path, imgsz: int) -> None:
         """Write trained weights as ONNX; see `Engine.export_onnx`."""
         detector = _detector(read(weights, ENGINE), "cpu")
-        detector.export("onnx", output_path=str(target), imgsz=imgsz, simplify=False, dynamic=True)
+        with _threads(self._threads or _useful(imgsz**2)):
+            detector.export("onnx", output_path=str(target), imgsz=imgsz, simplify=False, dynamic=True)
 
 
 class LibreYoloFinder:
     """An opened detector."""
 
-    def __init__(self, detector: Any, weights: Weights) -> None:
+    def __init__(self, detector: Any, weights: Weights, threads: int = 0) -> None:
         self._detector = detector
+        self._threads = threads
         self.names = weights.names
         self.imgsz = weights.imgsz
 
     def find(self, images: Sequence[PillowImage.Image], conf: float, iou: float, imgsz: int) -> Sequence[Sequence[Box]]:
         """Return what is in each picture, most confident first."""
         pictures = [image.convert("RGB") for image in images]
-        found = self._detector(pictures, conf=conf, iou=iou, imgsz=imgsz, batch=max(len(pictures), 1))
+        with _threads(self._threads or _useful(len(pictures) * imgsz**2)):
+            found = self._detector(pictures, conf=conf, iou=iou, imgsz=imgsz, batch=max(len(pictures), 1))
         return [self._boxes(result.boxes) for result in found]
 
     def _boxes(self, boxes: Any) -> list[Box]:
@@ -76,6 +91,22 @@ def _detector(weights: Weights, device: str) -> Any:
         raise InvalidInput(f"model_path: not the tensors of {weights.model}", fields=["model_path"]) from error
     detector.model.eval()
     return detector
+
+
+def _wanted(order: TrainOrder) -> int:
+    """Return how many threads to train with, 0 for as many as torch likes."""
+    if order.threads or order.device.startswith("cuda"):
+        return order.threads
+    return _useful(order.batch * order.imgsz**2)
+
+
+def _useful(pixels: int) -> int:
+    """Return how many threads are of use for a batch of so many pixels, 0 for as many as torch likes.
+
+    For few pixels more than one gain little, and beside other work on the machine they wait for one another many times
+    as long as they compute.
+    """
+    return 1 if pixels <= PIXELS_FOR_ONE_THREAD else 0
 
 
 @contextmanager

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from libreyolo.training.callbacks import TrainEpochEvent
 
 STRIDE = 32
-USUAL_BATCH = 16
 FEW_STEPS = 10_000
 _AUXILIARY = ("aux.", "aux_head.")
 
@@ -85,9 +84,7 @@ class Run:
 
     def _settings(self) -> dict[str, Any]:
         order, folder = self._order, self._order.folder
-        batch = USUAL_BATCH if order.batch < 1 else order.batch
-        batch = min(batch, len(order.data.train))
-        steps = order.epochs * math.ceil(len(order.data.train) / batch)
+        steps = order.epochs * math.ceil(len(order.data.train) / order.batch)
         # Stochastic gradient descent needs thousands of steps to get anywhere from nothing; AdamW a few hundred.
         adaptive = steps < FEW_STEPS
         return {
@@ -95,7 +92,7 @@ class Run:
             "num_classes": len(order.data.names),
             "data": str(laid_out(order.data, folder / "set")),
             "epochs": order.epochs,
-            "batch": batch,
+            "batch": order.batch,
             "imgsz": self._imgsz,
             "seed": order.seed,
             "device": order.device,
