@@ -46,7 +46,7 @@ class Detector(Model):
         self._threads = _threads(ctx.options.get("threads", "0"))
         self._device = ctx.device
         with ctx.stage("import"):
-            self._engine = _engine(ctx.options.get("engine", "libreyolo"))
+            self._engine = _engine(ctx.options.get("engine", "libreyolo"), self._threads)
 
     @task(warm_up=False)
     def train(
@@ -96,9 +96,9 @@ class Detector(Model):
         return inference.infer(ctx, self._engine, wish)
 
 
-def _engine(name: str) -> Engine:
+def _engine(name: str, threads: int) -> Engine:
     if name == "libreyolo":
-        return libreyolo_engine.LibreYoloEngine()
+        return libreyolo_engine.LibreYoloEngine(threads)
     raise SettingsError(f"option engine={name!r}: known engines are libreyolo")
 
 
