@@ -11,7 +11,9 @@ HEAVY = ("numpy", "onnxruntime", "onnx", "tokenizers", "safetensors", "huggingfa
 
 
 @pytest.mark.parametrize(
-    "module", ["glowplug.workloads.digits.model", "glowplug.workloads.embeddings.model"], ids=["digits", "embeddings"]
+    "module",
+    ["glowplug.workloads.diffusion.model", "glowplug.workloads.digits.model", "glowplug.workloads.embeddings.model"],
+    ids=["diffusion", "digits", "embeddings"],
 )
 def test_importing_the_model_imports_none_of_its_libraries(module: str) -> None:
     code = f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))"

@@ -30,8 +30,8 @@ def to_device(loaded: Loaded) -> None:
 
 def free_card() -> None:
     """Give back to the device what nobody holds any more."""
-    gc.collect()
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()
 
 
