@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from glowplug.artifact import KEPT_FOLDERS, SCHEME, checked_key
 from glowplug.errors import InvalidInput, TooLarge
@@ -63,10 +63,13 @@ class Hyperparams(Struct, frozen=True):
 
 
 class InferParams(Struct, frozen=True):
-    """How to look for things. Whatever else is in it is handed to the task as it is."""
+    """How to look for things; without `imgsz`, at the size that the model was trained for.
+
+    Whatever else is in it is handed to the task as it is.
+    """
 
     conf: Annotated[float, Meta(ge=0, le=1)] = 0.25
-    imgsz: Pixels = 640
+    imgsz: Pixels | UnsetType = UNSET
 
 
 class Body(Struct, frozen=True, kw_only=True):

@@ -79,7 +79,9 @@ def test_a_conversion_is_to_onnx_unless_it_says_otherwise() -> None:
 
 def test_inference_has_its_defaults_and_takes_keys_and_addresses() -> None:
     request = read(Kind.INFER, INFER)
-    assert request.input["params"] == {"conf": 0.25, "imgsz": 640}
+    # The size is the model's own, which the door does not know.
+    assert request.input["params"] == {"conf": 0.25}
+    assert read(Kind.INFER, {**INFER, "params": {"imgsz": 320}}).input["params"] == {"conf": 0.25, "imgsz": 320}
     assert request.input["images"] == ["artifact:images/a.png", "https://example.com/b.png?x=1"]
 
 
