@@ -25,6 +25,7 @@ NAMES = (
     "million_rows",
     "eta",
     "digits_quality",
+    "detector",
 )
 
 

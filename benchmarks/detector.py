@@ -24,7 +24,7 @@ from glowplug.workloads.detection.samples import Recipe, write
 from glowplug.workloads.detection.values import Dataset, Hyperparams, Trained
 
 SHAPES = Recipe(side=128, seed=0)
-TRAINING = Hyperparams(model="small", epochs=20, batch=16, imgsz=128, seed=0)
+TRAINING = Hyperparams(model="small", epochs=20, batch=8, imgsz=128, seed=0)
 BAR = 0.9
 CLAIM = "detector: mAP50 on held-out pictures"
 FEW_SHAPES = Recipe({"train": 48, "val": 16}, side=96, seed=1)
