@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -127,9 +128,8 @@ def test_drawing_editing_and_inpainting_share_their_networks(folder: Path) -> No
     assert ours.edit is not None
     assert ours.inpaint is not None
     names = [type(one).__name__ for one in (ours.generate, ours.edit, ours.inpaint)]
-    assert [
-        name.endswith(ending) for name, ending in zip(names, ("Pipeline", "Img2ImgPipeline", "InpaintPipeline"))
-    ] == [True] * 3
+    endings = ("Pipeline", "Img2ImgPipeline", "InpaintPipeline")
+    assert [name for name, ending in zip(names, endings, strict=True) if not name.endswith(ending)] == []
     for name, part in ours.generate.components.items():
         assert ours.edit.components.get(name, part) is part
         assert ours.inpaint.components.get(name, part) is part
@@ -148,6 +148,28 @@ def test_options_say_otherwise(flux: Path) -> None:
     options = {"default_size": "64", "steps": "4", "guidance": "1.5", "metadata": "off", "preview_seconds": "0"}
     ours = loaded(flux, **options)
     assert (ours.pixels, ours.steps, ours.guidance, ours.metadata, ours.preview_seconds) == (64, 4, 1.5, False, 0.0)
+
+
+def test_another_family_is_drawn_by_what_diffusers_finds_for_it(sdxl: Path, tmp_path: Path) -> None:
+    parts = ready(sdxl).generate.components
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        norm_num_groups=8,
+    )
+    kept = {name: parts[name] for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
+    absent = dict.fromkeys(("safety_checker", "feature_extractor"))
+    made = diffusers.StableDiffusionPipeline(unet=unet, **kept, **absent, requires_safety_checker=False)
+    made.save_pretrained(tmp_path / "sd")
+    ours = loaded(tmp_path / "sd")
+    assert (ours.family, ours.steps, ours.guidance, ours.negative, ours.multiple) == ("other", 50, 7.5, True, 8)
+    names = [type(one).__name__ for one in (ours.generate, ours.edit, ours.inpaint)]
+    assert names == ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"]
+    assert drawn(ours.generate)
 
 
 def test_a_flux_without_guidance_is_distilled_to_four_steps() -> None:
@@ -199,9 +221,8 @@ def test_a_variant_is_loaded_from_its_files(flux: Path, tmp_path: Path) -> None:
 
 
 def test_files_that_are_of_the_right_type_stay_mapped(flux: Path) -> None:
-    mapped = [
-        line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if f"{flux}/transformer" in line
-    ]
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    mapped = [line.split()[0] for line in lines if f"{flux}/transformer" in line]
     ranges = [tuple(int(end, 16) for end in one.split("-")) for one in mapped]
     places = [tensor.data_ptr() for tensor in ready(flux).generate.transformer.parameters()]
     assert [place for place in places if not any(start <= place < end for start, end in ranges)] == []
