@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from glowplug.errors import SettingsError
+from glowplug.errors import InvalidInput, SettingsError
 from glowplug.workloads.embeddings.network import Network
+from glowplug.workloads.embeddings.passes import passes
 from glowplug.workloads.embeddings.values import Embedding
 
 DECIMALS = 7
+PASS_TOKENS = 256
+"""What one forward takes: on a CPU, more at once is slower, for it no longer fits into the caches."""
+CHARACTERS_A_TOKEN = 24
+"""So much of a long text is looked at first; the rest only if that held fewer tokens than the model takes."""
 DEFAULT_TOKENS = 512
 NETWORKS = ("onnx/model.onnx", "model.onnx", "model.safetensors")
 """Where the network may be, best first: an export by the model's authors is preferred to our own graph."""
@@ -32,6 +37,7 @@ class Layout:
     network: Path
     max_tokens: int
     pools_first: bool
+    trained_dimensions: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, folder: Path) -> Layout:
@@ -46,29 +52,71 @@ class Layout:
             raise SettingsError(f"{folder} holds no network; expected one of {', '.join(NETWORKS)}")
         sentences = _json(folder / "sentence_bert_config.json", missing={})
         longest = min(sentences.get("max_seq_length") or DEFAULT_TOKENS, config.get("max_position_embeddings", 512))
-        return cls(config, network, longest, _pools_first(_json(folder / "1_Pooling" / "config.json", missing={})))
+        pools_first = _pools_first(_json(folder / "1_Pooling" / "config.json", missing={}))
+        # The word that models carry who were trained for it (Matryoshka), and that other servers read too.
+        trained = config.get("matryoshka_dimensions") or ()
+        return cls(config, network, longest, pools_first, tuple(size for size in trained if isinstance(size, int)))
 
 
 class Encoder:
-    """Texts to vectors of length one."""
+    """Texts to vectors of length one. A forward takes `pass_tokens`, padding included, or one text."""
 
-    def __init__(self, layout: Layout, tokenizer: Tokenizer, network: Network) -> None:
+    def __init__(self, layout: Layout, tokenizer: Tokenizer, network: Network, pass_tokens: int = PASS_TOKENS) -> None:
         self._layout = layout
         self._tokenizer = tokenizer
         self._network = network
+        self._pass_tokens = pass_tokens
 
-    def embed(self, texts: Sequence[str]) -> list[Embedding]:
-        """Return one embedding per text."""
-        encodings = self._tokenizer.encode_batch(list(texts))
+    def embed(
+        self, texts: Sequence[str], dimensions: int | None = None, between: Callable[[], None] = lambda: None
+    ) -> list[Embedding]:
+        """Return one embedding per text, in their order; `between` is called before each forward.
+
+        With `dimensions` a vector is cut after so many numbers, and has length one again.
+
+        Raises:
+            InvalidInput: the model's vectors are shorter than `dimensions`.
+        """
+        encodings = self._encoded(texts)
+        lengths = [len(encoding.ids) for encoding in encodings]
+        found: list[Embedding | None] = [None] * len(texts)
+        for together in passes(lengths, self._pass_tokens):
+            between()
+            vectors = self._vectors([encodings[number] for number in together])
+            note = self._note(dimensions, vectors.shape[1])
+            rounded = _unit(vectors[:, :dimensions]).astype(np.float64).round(DECIMALS).tolist()
+            for number, vector in zip(together, rounded, strict=True):
+                found[number] = Embedding(vector, lengths[number], bool(encodings[number].overflowing), note)
+        return [one for one in found if one is not None]
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        first = [self._shortened(text) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast(first)
+        for number, text in enumerate(texts):
+            if len(first[number]) < len(text) and not encodings[number].overflowing:
+                encodings[number] = self._tokenizer.encode(text)
+        return encodings
+
+    def _shortened(self, text: str) -> str:
+        most = CHARACTERS_A_TOKEN * self._layout.max_tokens
+        if len(text) <= most:
+            return text
+        # Not in the midst of a word, where there are such.
+        return text[:most].rpartition(" ")[0] or text[:most]
+
+    def _vectors(self, encodings: Sequence[Encoding]) -> Floats:
         ids, mask = _padded(encodings)
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = self._network(given)
-        vectors = _unit(hidden[:, 0] if self._layout.pools_first else _mean(hidden, mask))
-        rounded = vectors.astype(np.float64).round(DECIMALS).tolist()
-        return [
-            Embedding(vector, len(encoding.ids), bool(encoding.overflowing))
-            for vector, encoding in zip(rounded, encodings, strict=True)
-        ]
+        hidden = self._network({"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
+        return hidden[:, 0] if self._layout.pools_first else _mean(hidden, mask)
+
+    def _note(self, dimensions: int | None, width: int) -> str | None:
+        if dimensions is None or dimensions == width:
+            return None
+        if dimensions > width:
+            raise InvalidInput(f"dimensions: the model's vectors have {width} numbers, and not {dimensions}")
+        if dimensions in self._layout.trained_dimensions:
+            return None
+        return f"the model was not trained for {dimensions} dimensions: expect worse results than with {width}"
 
 
 def tokenizer_of(folder: Path, layout: Layout) -> Tokenizer:

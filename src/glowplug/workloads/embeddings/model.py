@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from annotated_types import MaxLen, MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 
 from glowplug.errors import SettingsError
 from glowplug.load_context import LoadContext
@@ -20,12 +20,14 @@ else:
     network = Deferred("glowplug.workloads.embeddings.network", "embeddings", "the embeddings model")
 
 LONGEST_TEXT = 100_000
+LARGEST_DIMENSIONS = 65_536
 
 
 class Embeddings(Model):
     """Options: `source` (a folder, a hub id or "package", the default), `revision` (of a hub id), `threads`.
 
-    A subclass with `weights = {"model": …}` is fetched by the platform instead, and needs no option.
+    `pass_tokens` is one more: how many tokens a forward takes at most, padding included. A subclass with
+    `weights = {"model": …}` is fetched by the platform instead, and needs no option.
     """
 
     name: ClassVar[str] = "embeddings"
@@ -33,7 +35,8 @@ class Embeddings(Model):
 
     def load(self, ctx: LoadContext) -> None:
         """Find, read and open the model."""
-        threads = _threads(ctx.options.get("threads", "0"))
+        threads = _number("threads", ctx.options.get("threads", "0"))
+        pass_tokens = _number("pass_tokens", ctx.options.get("pass_tokens", "0"))
         with ctx.stage("import"):
             opened, read = network.opened, network.read
         folder = ctx.weights.get("model")
@@ -45,16 +48,24 @@ class Embeddings(Model):
             data = read(layout.network, lambda done, total: ctx.progress(done, total, unit="bytes"))
         with ctx.stage("build"):
             tokenizer = encoder.tokenizer_of(folder, layout)
-            self._encoder = encoder.Encoder(layout, tokenizer, opened(layout.network, data, layout.config, threads))
+            net = opened(layout.network, data, layout.config, threads)
+            self._encoder = encoder.Encoder(layout, tokenizer, net, pass_tokens or encoder.PASS_TOKENS)
 
-    @task(example={"text": "A kitten sleeps on the sofa."}, batch=32, short=True)
-    def embed(self, ctx: RunContext, text: Batch[Annotated[str, MinLen(1), MaxLen(LONGEST_TEXT)]]) -> list[Embedding]:
-        """Turn a text into a vector of length one: texts of like meaning get vectors that point alike."""
-        ctx.check()
-        return self._encoder.embed(text)
+    @task(example={"text": "A kitten sleeps on the sofa."}, batch=256, short=True, serves="embeddings")
+    def embed(
+        self,
+        ctx: RunContext,
+        text: Batch[Annotated[str, MinLen(1), MaxLen(LONGEST_TEXT)]],
+        dimensions: Annotated[int, Ge(1), Le(LARGEST_DIMENSIONS)] | None = None,
+    ) -> list[Embedding]:
+        """Turn a text into a vector of length one: texts of like meaning get vectors that point alike.
+
+        `dimensions` asks for its first so many numbers alone, which is worth something where the model was trained so.
+        """
+        return self._encoder.embed(text, dimensions, ctx.check)
 
 
-def _threads(value: str) -> int:
+def _number(name: str, value: str) -> int:
     if not value.isascii() or not value.isdigit():
-        raise SettingsError(f"option threads={value!r}: a whole number is expected, 0 for all cores")
+        raise SettingsError(f"option {name}={value!r}: a whole number is expected, 0 for what is usual")
     return int(value)

@@ -11,7 +11,7 @@ from tests.unit.workloads.contexts import Remembering, RememberingLoad
 from tests.unit.workloads.embeddings.by_hand import hidden_of
 from tests.unit.workloads.embeddings.folders import POSITIONS, WIDTH, WORDS, bert, exported, pooling, small_files
 
-from glowplug.errors import Canceled, SettingsError
+from glowplug.errors import Canceled, InvalidInput, SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import Batch, RunContext
 from glowplug.workloads.embeddings.model import Embeddings
@@ -128,6 +128,71 @@ def test_the_load_tells_its_stages_and_every_byte(tmp_path: Path, monkeypatch: p
     assert len(done) > 3
     assert ctx.steps[-1] == ("read", size, size, "bytes")
     assert {step[0] for step in ctx.steps} == {"read"}
+
+
+def test_answers_come_back_in_the_order_of_the_texts(tmp_path: Path) -> None:
+    bert(tmp_path)
+    model = model_of(tmp_path, pass_tokens="8")
+    texts = [" ".join(["cat", "dog", "runs"][: number % 3 + 1] * (number % 5 + 1)) for number in range(40)]
+    for text, found in zip(texts, embed(model, *texts), strict=True):
+        alone = embed(model, text)[0]
+        np.testing.assert_allclose(found.embedding, alone.embedding, atol=2e-6)
+        assert found.tokens == alone.tokens
+
+
+def test_a_shorter_vector_is_the_first_part_of_the_whole_at_length_one(tmp_path: Path) -> None:
+    bert(tmp_path)
+    model = model_of(tmp_path)
+    whole, short = (model.embed(RunContext(), Batch(["the cat runs"]), size)[0] for size in (None, 4))
+    np.testing.assert_allclose(short.embedding, unit(np.array(whole.embedding[:4])), atol=1e-6)
+    assert whole.note is None
+    assert "not trained for 4 dimensions" in (short.note or "")
+
+
+def test_a_model_that_was_trained_for_it_has_nothing_to_remark(tmp_path: Path) -> None:
+    bert(tmp_path, config={"matryoshka_dimensions": [16, 8]})
+    model = model_of(tmp_path)
+    notes = [model.embed(RunContext(), Batch(["cat"]), size)[0].note for size in (WIDTH, 8, 7)]
+    assert notes[:2] == [None, None]
+    assert "7 dimensions" in (notes[2] or "")
+
+
+def test_more_dimensions_than_there_are_is_refused_and_the_model_goes_on(tmp_path: Path) -> None:
+    bert(tmp_path)
+    model = model_of(tmp_path)
+    with pytest.raises(InvalidInput, match="dimensions: the model's vectors have 16 numbers, and not 17"):
+        model.embed(RunContext(), Batch(["cat"]), WIDTH + 1)
+    assert len(embed(model, "cat")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "truncated"),
+    [
+        ("cat " * 25_000, 24, True),
+        ("cat" + " " * 90_000 + "dog", 4, False),
+        ("cat" + " " * 90_000 + "dog " * 30, 24, True),
+        ("x" * 100_000, 3, False),
+    ],
+    ids=["many words", "a long gap", "words after a long gap", "one endless word"],
+)
+def test_an_endless_text_is_read_only_as_far_as_it_matters(
+    tmp_path: Path, text: str, tokens: int, truncated: bool
+) -> None:
+    bert(tmp_path)
+    found = embed(model_of(tmp_path), text)[0]
+    assert (found.tokens, found.truncated) == (tokens, truncated)
+
+
+def test_a_batch_looks_between_its_forwards_whether_it_should_stop(tmp_path: Path) -> None:
+    bert(tmp_path)
+    model, looks = model_of(tmp_path, pass_tokens="4"), []
+
+    class Looking(RunContext):
+        def check(self) -> None:
+            looks.append(1)
+
+    model.embed(Looking(), Batch(["cat", "dog", "runs"]))
+    assert len(looks) == 3
 
 
 def test_a_canceled_batch_ends(tmp_path: Path) -> None:

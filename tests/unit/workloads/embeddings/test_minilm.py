@@ -65,4 +65,4 @@ def test_callers_send_one_text_and_get_one_answer() -> None:
     schema = task_schemas(Embeddings)["embeddings.embed"]
     assert schema.lists == {"text"}
     assert schema.input_schema["properties"]["text"] == {"maxLength": 100_000, "minLength": 1, "type": "string"}
-    assert set(schema.output_schema["properties"]) == {"embedding", "tokens", "truncated"}
+    assert set(schema.output_schema["properties"]) == {"embedding", "tokens", "truncated", "note"}
