@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from glowplug.errors import SettingsError
+from glowplug.errors import OutOfMemory, SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.workloads.diffusion import hub
 from glowplug.workloads.diffusion.devices import device_of, room_on
@@ -49,12 +49,23 @@ def load(ctx: LoadContext, options: ImageOptions) -> Loaded:
         imported(survey)
     device = device_of(ctx.device)
     need = _need(survey, options)
-    plan = planned(need, room_on(device, ctx.room_bytes), Wish(options.dtype, options.offload, options.vae_tiling))
+    plan = _plan(ctx, options, need, device)
     print(f"images: {survey.kind}, {in_words(sum(one.size_bytes for one in survey.networks))} of files: {plan.words()}")
     if from_hub:
         with ctx.stage("read"):
             _read(survey.files, _bytes_told(ctx))
     return _loaded(built(ctx, survey, plan, loras, device), survey, options, plan, need, device)
+
+
+def _plan(ctx: LoadContext, options: ImageOptions, need: Need, device: str) -> Plan:
+    wish = Wish(options.dtype, options.offload, options.vae_tiling)
+    try:
+        return planned(need, room_on(device, ctx.room_bytes), wish)
+    except SettingsError as error:
+        if ctx.room_bytes is None:
+            raise
+        # The device is shared: with the others asleep there may be more room another time.
+        raise OutOfMemory(error.message, error_class="no room") from error
 
 
 def _folder(ctx: LoadContext, options: ImageOptions) -> tuple[Path, bool]:

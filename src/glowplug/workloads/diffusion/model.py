@@ -72,7 +72,7 @@ class Images(Model):
 
     @classmethod
     def estimate(cls, weights: Mapping[str, Path], options: Mapping[str, str]) -> int | None:
-        """Return what the pipeline takes on a card if all of it lies there and one picture is drawn."""
+        """Return what the pipeline takes on a card where the options say how it lies there."""
         return foreseen(weights, ImageOptions.of(options))
 
     @task(

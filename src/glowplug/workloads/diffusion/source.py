@@ -50,9 +50,12 @@ def declared(options: ImageOptions, weights: Mapping[str, str]) -> dict[str, str
 
 
 def foreseen(weights: Mapping[str, Path], options: ImageOptions) -> int | None:
-    """Return the bytes that the pipeline is expected to take on a card, None while it is not on this machine."""
+    """Return the bytes that the pipeline is expected to take on a card.
+
+    None while it is not on this machine, and where the load is free to make do with the room that it gets.
+    """
     folder = weights.get(MODEL) or local(options.source)
-    if folder is None:
+    if folder is None or options.offload == "auto":
         return None
     survey = surveyed(folder, options.variant)
     return preferred_bytes(

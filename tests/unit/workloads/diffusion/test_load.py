@@ -289,7 +289,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_opened(flux: Path, monk
 
 
 def test_no_more_is_planned_with_than_the_platform_allows(flux: Path) -> None:
-    with pytest.raises(SettingsError, match=r"where 5 MiB are free"):
+    with pytest.raises(OutOfMemory, match=r"where 5 MiB are free"):
         loading.load(LoadContext(room_bytes=5 << 20), ImageOptions.of({"source": str(flux)}))
 
 

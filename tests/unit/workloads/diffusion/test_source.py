@@ -132,15 +132,20 @@ def test_a_truncated_lora_is_told(tmp_path: Path) -> None:
 
 
 def test_what_the_pipeline_will_take_is_foreseen_once_it_is_here(folder: Path) -> None:
-    here = Images.estimate({"model": folder}, {})
+    here = Images.estimate({"model": folder}, {"offload": "none"})
     assert here is not None
-    assert here == Images.estimate({}, {"source": str(folder)})
+    assert here == Images.estimate({}, {"source": str(folder), "offload": "none"})
     assert here > 0
-    assert Images.estimate({}, {"source": "owner/name"}) is None
+    assert Images.estimate({}, {"source": "owner/name", "offload": "none"}) is None
+
+
+def test_a_model_that_makes_do_with_the_room_it_gets_foresees_nothing(folder: Path) -> None:
+    assert Images.estimate({"model": folder}, {}) is None
 
 
 def test_a_larger_default_size_takes_more(folder: Path) -> None:
-    small, large = (Images.estimate({}, {"source": str(folder), "default_size": size}) for size in ("256", "1024"))
+    options = {"source": str(folder), "offload": "none"}
+    small, large = (Images.estimate({}, {**options, "default_size": size}) for size in ("256", "1024"))
     assert small is not None
     assert large is not None
     assert small < large
