@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,9 @@ KEPT_FOLDERS = frozenset({"jobs", "inputs", "calls", "uploads"})
 """What lies in these is written, shown and swept by the platform; all else in a store is its operator's."""
 PIECE_BYTES = 1 << 20
 MAX_KEY_LENGTH = 512
+FILE_FORMAT = "artifact"
+"""What JSON Schema says of a parameter that is a file."""
+DEEPEST_SCHEMA = 32
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@=-]{0,127}")
 
 
@@ -111,6 +114,36 @@ def references(value: Any) -> list[str]:
         elif isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
             stack.extend(reversed(item))
     return list(found)
+
+
+def files_in(value: Any, schema: Any) -> Iterator[str]:
+    """Yield the texts within a JSON value that stand where its JSON Schema wants a file."""
+    yield from _files_in(value, schema, schema, DEEPEST_SCHEMA)
+
+
+def _files_in(value: Any, schema: Any, root: Any, depth: int) -> Iterator[str]:
+    if not isinstance(schema, Mapping) or depth == 0:
+        return
+    if isinstance(value, str):
+        if schema.get("format") == FILE_FORMAT:
+            yield value
+    elif isinstance(value, Mapping):
+        own = schema.get("properties", {})
+        for key, item in value.items():
+            yield from _files_in(item, own.get(key, schema.get("additionalProperties")), root, depth - 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _files_in(item, schema.get("items"), root, depth - 1)
+    for other in _alternatives(schema, root):
+        yield from _files_in(value, other, root, depth - 1)
+
+
+def _alternatives(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
+    for word in ("anyOf", "oneOf", "allOf"):
+        yield from schema.get(word, ())
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#/$defs/"):
+        yield root.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
 
 
 class FileChunks(AsyncIterator[bytes]):

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from glowplug.artifacts.http import HttpArtifacts
+from glowplug.artifacts.web import WebFiles
 from glowplug.assembly.alerts import alerts_of
 from glowplug.assembly.opening import InteriorParts
 from glowplug.assembly.server import HttpServer
@@ -46,6 +47,9 @@ class WorkerInterior(Startable):
         self._host = host
         self._link = HttpLink(settings.gateway_url, token)
         self._artifacts = HttpArtifacts(settings.gateway_url, token)
+        self._web = WebFiles(
+            limit_bytes=settings.worker.max_url_bytes, allow_private=settings.worker.allow_private_urls
+        )
         direct = DirectApp(
             DirectParts(
                 hosts=[host],
@@ -68,6 +72,7 @@ class WorkerInterior(Startable):
                 clock=parts.clock,
                 scratch=parts.scratch / "jobs",
                 direct=direct,
+                web=self._web,
                 policy=WorkerPolicy(
                     lease_seconds=settings.gateway.lease_seconds,
                     drain_seconds=settings.worker.drain_seconds,
@@ -104,7 +109,7 @@ class WorkerInterior(Startable):
 
     async def _start(self) -> None:
         telling = [one for one in (self._backend, self._notices) if one is not None]
-        opened = (self._parts.telemetry, *self._alerts, self._link, self._artifacts)
+        opened = (self._parts.telemetry, *self._alerts, self._link, self._artifacts, self._web)
         await self._enter(*opened, self._server)
         # On the way out this comes after the worker, which follows the board itself, and before the server, which
         # waits for its streams.

@@ -14,9 +14,9 @@ from aiohttp.abc import AbstractResolver
 from glowplug.artifact import Artifact
 from glowplug.clock import Clock
 from glowplug.door import Door, Reception, Told
-from glowplug.doors.addresses import checked_url
 from glowplug.doors.outbound import Answer, Outbound
 from glowplug.doors.signatures import keys_of, signed
+from glowplug.drivers.addresses import checked_url
 from glowplug.errors import InvalidInput
 from glowplug.job import EVENT_TYPES, TERMINAL_TYPES, Follower, Job, JobEvent, JobRequest
 

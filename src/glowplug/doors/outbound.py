@@ -1,12 +1,7 @@
-"""HTTP POSTs to addresses that others have named: guarded, bounded, and with nothing followed or kept.
-
-What is checked is the very address that the connection is then made to: a name that means something else at the second
-look (DNS rebinding) gains nothing.
-"""
+"""HTTP POSTs to addresses that others have named: guarded, bounded, and with nothing followed or kept."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from glowplug.doors.addresses import is_public, private
+from glowplug.drivers.addresses import Refused, private, public_socket
 from glowplug.lifecycle import Startable
 
 CONNECT_SECONDS = 5.0
@@ -33,21 +28,6 @@ class Answer:
     error: str = ""
     retry_after_seconds: float = 0.0
     refused: bool = False
-
-
-class Refused(OSError):
-    """An address may not be called, because it is not public."""
-
-
-def public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Return a socket for an address that is about to be connected to. Raises `Refused` unless it is public.
-
-    Whatever a host was spelled like and however it was looked up, this is where its call comes through.
-    """
-    family, kind, protocol, _, place = address
-    if family not in (socket.AF_INET, socket.AF_INET6) or not is_public(str(place[0])):
-        raise Refused("not a public address")
-    return socket.socket(family, kind, protocol)
 
 
 class Outbound(Startable):

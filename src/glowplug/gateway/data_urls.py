@@ -6,15 +6,15 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from glowplug.artifact import files_in
 from glowplug.gateway.downloads import stated_media_type
 
 PREFIX = "data:"
-DEEPEST = 32
 _ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "text/plain": "txt"}
 
 
@@ -50,8 +50,7 @@ def parse(text: str) -> DataUrl | None:
 
 def found(value: Any, schema: Mapping[str, Any]) -> dict[str, DataUrl]:
     """Return the data URLs in `value`, by themselves, where its schema wants an artifact."""
-    texts = dict.fromkeys(_files(value, schema, schema, DEEPEST))
-    return {text: url for text in texts if (url := parse(text)) is not None}
+    return {text: url for text in dict.fromkeys(files_in(value, schema)) if (url := parse(text)) is not None}
 
 
 def replaced(value: Any, by: Mapping[str, str]) -> Any:
@@ -63,28 +62,3 @@ def replaced(value: Any, by: Mapping[str, str]) -> Any:
     if isinstance(value, list | tuple):
         return [replaced(item, by) for item in value]
     return value
-
-
-def _files(value: Any, schema: Any, root: Mapping[str, Any], depth: int) -> Iterator[str]:
-    if not isinstance(schema, Mapping) or depth == 0:
-        return
-    if isinstance(value, str):
-        if schema.get("format") == "artifact" and value.startswith(PREFIX):
-            yield value
-    elif isinstance(value, Mapping):
-        own = schema.get("properties", {})
-        for key, item in value.items():
-            yield from _files(item, own.get(key, schema.get("additionalProperties")), root, depth - 1)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _files(item, schema.get("items"), root, depth - 1)
-    for other in _alternatives(schema, root):
-        yield from _files(value, other, root, depth - 1)
-
-
-def _alternatives(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
-    for word in ("anyOf", "oneOf", "allOf"):
-        yield from schema.get(word, ())
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/$defs/"):
-        yield root.get("$defs", {}).get(reference.removeprefix("#/$defs/"))

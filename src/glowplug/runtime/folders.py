@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from glowplug.artifact import SCHEME, ArtifactStore, Stat, checked_folder, checked_key
 from glowplug.errors import BugError, InvalidInput, NotFound, TooLarge
-from glowplug.lifecycle import cancel
 from glowplug.runtime.scratch import write_chunks
+from glowplug.runtime.together import each
 
 AT_ONCE = 8
 
@@ -106,23 +105,18 @@ def _above(inside: str) -> Iterator[str]:
 
 
 async def _copy(artifacts: ArtifactStore, places: Sequence[tuple[Stat, Path]], begun: Copied, tell: Tell) -> None:
-    waiting, done = iter(places), 0
+    done = 0
 
-    async def bring() -> None:
+    async def bring(place: tuple[Stat, Path]) -> None:
         nonlocal done
-        for stat, path in waiting:
-            if not _is_whole(path, stat.size_bytes):
-                await write_chunks(path, artifacts.read(stat.key))
-            done += 1
-            tell(Copied(begun.folder, done, begun.total_files, begun.total_bytes))
+        stat, path = place
+        if not _is_whole(path, stat.size_bytes):
+            await write_chunks(path, artifacts.read(stat.key))
+        done += 1
+        tell(Copied(begun.folder, done, begun.total_files, begun.total_bytes))
 
     tell(begun)
-    tasks = [asyncio.create_task(bring(), name="folder") for _ in range(min(AT_ONCE, len(places)))]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            await cancel(task)
+    await each(places, bring, AT_ONCE)
 
 
 def _is_whole(path: Path, size_bytes: int) -> bool:

@@ -23,6 +23,7 @@ from glowplug.runtime.inputs import Resumption, fetch_checkpoint, fetch_inputs, 
 from glowplug.runtime.outcomes import failed, outcome_of
 from glowplug.runtime.scratch import remove
 from glowplug.runtime.sink import JobSink, SinkParts
+from glowplug.runtime.web_inputs import WebReader, fetch_web_files, web_files
 from glowplug.store import Hold, ModelInfo, TaskInfo
 
 _encode = msgspec.json.Encoder().encode
@@ -40,7 +41,7 @@ class Phase(Enum):
 class JobParts:
     """What every attempt needs. `slot_changed` is called when an attempt begins to use a slot and when it leaves it.
 
-    `folders` bounds what its input may bring.
+    `folders` bounds what its input may bring; `web` reads addresses that it names, None leaves them to the task.
     """
 
     artifacts: ArtifactStore
@@ -50,6 +51,7 @@ class JobParts:
     scratch: Path
     slot_changed: Callable[[], None]
     folders: FolderLimits = FolderLimits()
+    web: WebReader | None = None
 
 
 class JobRun:
@@ -151,9 +153,10 @@ class JobRun:
             timeout_seconds=self._task.timeout_seconds,
         )
         keys = file_keys(references(self.grant.input))
-        if not keys and self.grant.checkpoint is None:
+        urls = web_files(self.grant.input, self._task.input_schema) if self._parts.web is not None else []
+        if not keys and not urls and self.grant.checkpoint is None:
             return call
-        self._preparation = asyncio.create_task(self._fetched(call, keys), name="preparation")
+        self._preparation = asyncio.create_task(self._fetched(call, keys, urls), name="preparation")
         try:
             # Not awaited itself: a stop cancels the preparation alone, and this attempt still has an end to tell.
             await asyncio.wait([self._preparation])
@@ -161,13 +164,15 @@ class JobRun:
             self._preparation.cancel()
         return None if self._preparation.cancelled() else self._preparation.result()
 
-    async def _fetched(self, call: Call, keys: list[str]) -> Call:
+    async def _fetched(self, call: Call, keys: list[str], urls: list[str]) -> Call:
         store, limits, folder = self._parts.artifacts, self._parts.folders, self._folder / "inputs"
         files = await until_reached(
             lambda: fetch_inputs(store, keys, folder, limits, self._tell_copied),
             self._parts.clock,
             self._parts.backoff,
         )
+        if self._parts.web is not None and urls:
+            files |= await fetch_web_files(self._parts.web, urls, self._folder / "web", limits.size_bytes)
         if self.grant.checkpoint is None:
             return replace(call, files=files)
         resumption = await self._resumption(self.grant.checkpoint)

@@ -31,6 +31,7 @@ from glowplug.runtime.sink import SinkParts
 from glowplug.runtime.station import Station
 from glowplug.runtime.uplink import Uplink
 from glowplug.runtime.uploads import put_patiently
+from glowplug.runtime.web_inputs import WebReader
 from glowplug.store import ModelInfo
 
 LAST_SECONDS = 3.0
@@ -42,7 +43,7 @@ class WorkerParts:
     """What a worker is made of. The hosts, the link, the artifact store and the board are started by others.
 
     `scratch` is this worker's alone: what lies there at the start is removed. `direct` are the direct calls that the
-    same models answer, None if the worker takes none.
+    same models answer, None if the worker takes none; `web` reads the addresses that jobs name as files.
     """
 
     identity: WorkerIdentity
@@ -54,6 +55,7 @@ class WorkerParts:
     scratch: Path
     direct: DirectApp | None = None
     policy: WorkerPolicy = WorkerPolicy()
+    web: WebReader | None = None
 
 
 class Worker(Startable):
@@ -70,7 +72,9 @@ class Worker(Startable):
         self._notebook = Notebook(station, lambda hold: self._runs.lost(hold))
         put = put_patiently(parts.artifacts, clock, station.backoff)
         sinks = SinkParts(self._notebook, parts.artifacts, put, policy.log_bytes, policy.kept_checkpoints)
-        jobs = JobParts(parts.artifacts, sinks, clock, station.backoff, parts.scratch, self.ring, policy.folders)
+        jobs = JobParts(
+            parts.artifacts, sinks, clock, station.backoff, parts.scratch, self.ring, policy.folders, parts.web
+        )
         self._runs = Runs(
             RunsParts(
                 worker=self._name,

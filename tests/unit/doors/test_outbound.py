@@ -12,7 +12,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from tests.unit.doors.receiver import receiver
 
-from glowplug.doors.outbound import Outbound, Refused, public_socket, seconds_until
+from glowplug.doors.outbound import Outbound, seconds_until
+from glowplug.drivers.addresses import Refused, public_socket
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BOUND = 20

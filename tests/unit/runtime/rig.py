@@ -28,6 +28,7 @@ from glowplug.process.call import Call, CallEnd, CallSink
 from glowplug.readiness import Board, Status
 from glowplug.runtime.direct import DirectApp
 from glowplug.runtime.policy import WorkerIdentity, WorkerPolicy
+from glowplug.runtime.web_inputs import WebReader
 from glowplug.runtime.worker import Worker, WorkerParts
 from glowplug.store import ModelInfo, Settlement, TaskInfo
 from glowplug.stores.memory import MemoryStore
@@ -312,6 +313,7 @@ async def rig(
     ready: bool = True,
     with_worker: bool = True,
     artifacts: ArtifactStore | None = None,
+    web: WebReader | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a gateway and a worker with one scripted host for each of `hosts` (name: slots)."""
     clock = clock or SystemClock()
@@ -339,6 +341,7 @@ async def rig(
             clock=clock,
             scratch=folder / "scratch",
             policy=replace(policy),
+            web=web,
         )
     )
     found = Rig(clock, store, broker, gateway, artifacts, link, board, made, worker, seen, folder / "scratch")

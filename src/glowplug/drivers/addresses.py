@@ -1,4 +1,4 @@
-"""Which addresses we may be sent to by somebody else: pure functions, and no name is looked up here.
+"""Which addresses we may be sent to by somebody else; no name is looked up here.
 
 Whoever may name a URL for us to call could otherwise reach what only we can reach: the metadata service of the cloud,
 databases and admin pages inside the network, ourselves.
@@ -6,6 +6,8 @@ databases and admin pages inside the network, ourselves.
 
 from __future__ import annotations
 
+import socket
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,7 +19,38 @@ Address = IPv4Address | IPv6Address
 _NAT64 = IPv6Network("64:ff9b::/96")
 # Public by its number, but each virtual machine of Azure reaches its own host's services there.
 _AZURE_HOST = IPv4Address("168.63.129.16")
-_HOW = "use a public address, or set GLOWPLUG_WEBHOOKS_ALLOW_PRIVATE=true if everybody who submits jobs is trusted"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a URL is for: what it came in, what lets it lead into private networks, and what to do with no password."""
+
+    name: str
+    setting: str
+    instead: str
+
+
+WEBHOOK = Use("webhook", "GLOWPLUG_WEBHOOKS_ALLOW_PRIVATE", "check the signature instead")
+FILE = Use("file", "GLOWPLUG_WORKER_ALLOW_PRIVATE_URLS", "sign the address instead, or upload the file")
+
+
+class Refused(OSError):
+    """An address may not be called, because it is not public."""
+
+
+def public_socket(
+    address: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]],
+) -> socket.socket:
+    """Return a socket for an address that is about to be connected to. Raises `Refused` unless it is public.
+
+    Whatever a host was spelled like and however it was looked up, this is where its call comes through. What is checked
+    is the very address that the connection is then made to: a name that means something else at the second look (DNS
+    rebinding) gains nothing.
+    """
+    family, kind, protocol, _, place = address
+    if family not in (socket.AF_INET, socket.AF_INET6) or not is_public(str(place[0])):
+        raise Refused("not a public address")
+    return socket.socket(family, kind, protocol)
 
 
 def is_public(text: str) -> bool:
@@ -29,8 +62,8 @@ def is_public(text: str) -> bool:
     return all(_is_public(one) for one in (address, *_hidden(address)))
 
 
-def checked_url(url: str, *, allow_private: bool) -> SplitResult:
-    """Return the parts of a webhook's URL.
+def checked_url(url: str, *, allow_private: bool, use: Use = WEBHOOK) -> SplitResult:
+    """Return the parts of a URL.
 
     A name is not looked up: what it stands for is checked when it is called, and each time.
 
@@ -38,17 +71,17 @@ def checked_url(url: str, *, allow_private: bool) -> SplitResult:
         InvalidInput: no http or https URL; or, unless private addresses are allowed, one with a password in it, or
             with an address or a name that is not of the internet at large.
     """
-    parts = _parts(url)
+    parts = _parts(url, use)
     host = (parts.hostname or "").rstrip(".").lower()
     if allow_private:
         return parts
     if parts.username is not None or parts.password is not None:
-        raise _refused("webhook takes no user or password in its address; check the signature instead")
+        raise _refused(f"{use.name} takes no user or password in its address; {use.instead}", use)
     address = as_address(host)
     if address is not None and not is_public(str(address)):
-        raise _refused(private(host))
+        raise _refused(private(host, use), use)
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-        raise _refused(private(host))
+        raise _refused(private(host, use), use)
     return parts
 
 
@@ -60,9 +93,12 @@ def as_address(host: str) -> Address | None:
         return None
 
 
-def private(host: str) -> str:
+def private(host: str, use: Use = WEBHOOK) -> str:
     """Return what is wrong with a host that is not public, and the fix."""
-    return f"the webhook's host {host[:80]} is inside a private network: {_HOW}"
+    return (
+        f"the {use.name}'s host {host[:80]} is inside a private network: use a public address, "
+        f"or set {use.setting}=true if everybody who submits jobs is trusted"
+    )
 
 
 def _is_public(address: Address) -> bool:
@@ -83,7 +119,7 @@ def _hidden(address: Address) -> list[IPv4Address]:
     return [one for one in found if one is not None]
 
 
-def _parts(url: str) -> SplitResult:
+def _parts(url: str, use: Use) -> SplitResult:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -94,9 +130,9 @@ def _parts(url: str) -> SplitResult:
         usable = False
     # Python's parser drops line breaks and reads past spaces and backslashes; whoever sends later may not.
     if not usable or not url.isascii() or any(letter <= " " or letter in "\x7f\\" for letter in url):
-        raise _refused("webhook takes an http or https address")
+        raise _refused(f"{use.name} takes an http or https address", use)
     return parts
 
 
-def _refused(message: str) -> InvalidInput:
-    return InvalidInput(message, fields=[{"path": "webhook", "message": message}])
+def _refused(message: str, use: Use) -> InvalidInput:
+    return InvalidInput(message, fields=[{"path": use.name, "message": message}])

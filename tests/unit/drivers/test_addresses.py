@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glowplug.doors.addresses import checked_url, is_public
+from glowplug.drivers.addresses import checked_url, is_public
 from glowplug.errors import InvalidInput
 
 PRIVATE = [
