@@ -12,7 +12,8 @@ from typing import Any
 
 from glowplug.errors import MissingExtra, SettingsError, TaskFailed
 from glowplug.workloads.chat.engine import Chunk, Told
-from glowplug.workloads.chat.values import Order
+from glowplug.workloads.chat.reply import shown
+from glowplug.workloads.chat.values import Message, Order
 
 try:
     import xllamacpp
@@ -67,6 +68,7 @@ class GgufEngine:
         finally:
             # The server insists on listening; at a socket without a name nobody finds it.
             shutil.rmtree(folder)
+        self._wake()
 
     def begin(self, order: Order, tell: Callable[[Told], None]) -> Callable[[], object]:
         """Begin to answer; after the stop no further token is computed."""
@@ -84,6 +86,16 @@ class GgufEngine:
             answer.stopped.set()
             answer.join()
         self._server = None
+
+
+    def _wake(self) -> None:
+        # A server that is closed before it has answered once never ends.
+        body = Order([Message("user", "Hello")], 1).body("local")
+        told: list[Chunk] = []
+        self._server.handle_chat_completions(body, told.append)
+        if not told or "error" in told[0]:
+            why = shown(str(told[0]["error"])) if told else "no reason given"
+            raise SettingsError(f"{self._plan.path} gives no reply to a first word: {why}")
 
 
 class _Answer(threading.Thread):
