@@ -149,12 +149,10 @@ def _check(data: bytes) -> None:
 
 def _tensors(graph: Any) -> Iterator[Any]:
     yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.ByteSize():
-                    yield from _tensors(inner)
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (one for one in (attribute.g, *attribute.graphs) if one.ByteSize()):
+            yield from _tensors(inner)
 
 
 def _providers(device: str) -> list[str]:
