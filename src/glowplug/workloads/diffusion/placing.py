@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -132,11 +133,10 @@ def _tensors(networks: Iterable[Any]) -> Iterator[tuple[Any, str, Any]]:
     """Give each parameter and buffer once, though several names may lead to it."""
     seen: set[int] = set()
     for network in networks:
-        for named in (network.named_parameters(), network.named_buffers()):
-            for name, tensor in named:
-                if id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield network, name, tensor
+        for name, tensor in chain(network.named_parameters(), network.named_buffers()):
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield network, name, tensor
 
 
 def _bytes_of(tensor: Any) -> Any:

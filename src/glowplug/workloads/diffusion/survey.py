@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -189,18 +190,15 @@ def _component(folder: Path, name: str, library: str, kind: str, variant: str | 
 
 def _weights(place: Path, kind: str, variant: str | None) -> tuple[Sequence[Path], str | None]:
     """Return the files of the weights, and the variant that they are of."""
-    for wanted in dict.fromkeys((variant, None, *_variants(place))):
-        for stem in STEMS:
-            middle = f".{wanted}" if wanted else ""
-            single = place / f"{stem}{middle}.safetensors"
-            for index in (
-                place / f"{stem}.safetensors.index{middle}.json",
-                place / f"{stem}{middle}.safetensors.index.json",
-            ):
-                if index.is_file():
-                    return _shards(index), wanted
-            if single.is_file():
-                return [single], wanted
+    for wanted, stem in product(dict.fromkeys((variant, None, *_variants(place))), STEMS):
+        middle = f".{wanted}" if wanted else ""
+        single = place / f"{stem}{middle}.safetensors"
+        # Both spellings are found in the wild.
+        for index in (place / f"{stem}.safetensors.index{middle}.json", place / f"{single.name}.index.json"):
+            if index.is_file():
+                return _shards(index), wanted
+        if single.is_file():
+            return [single], wanted
     pickled = _pickled(place)
     if pickled:
         raise SettingsError(f"{place} holds its weights as {pickled[0]} only: pickles are never opened; {SAFE}")
