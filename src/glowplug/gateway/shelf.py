@@ -53,8 +53,8 @@ class Shelf:
             return Found(await self._artifacts.stat(key), guess_media_type(key))
         if key.startswith("jobs/"):
             return await self._of_job(key, subject)
-        # Everything else in the store is the operator's own.
-        if not subject.sees_all:
+        # Everything else in the store is the operator's own, but for what we keep there unfinished.
+        if not subject.sees_all or key.partition("/")[0] in KEPT_FOLDERS:
             raise _missing(key)
         return Found(await self._artifacts.stat(key), guess_media_type(key))
 
