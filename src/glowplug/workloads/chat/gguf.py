@@ -28,12 +28,13 @@ ERRORS_ONLY = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is opened: `context` in tokens, shared by `slots` conversations; so many `layers` on the card."""
+    """How a model is opened: `context` in tokens, shared by `slots` conversations; so many `layers` on the `card`."""
 
     path: Path
     context: int
     threads: int
     layers: int
+    card: int
     slots: int
 
 
@@ -86,7 +87,6 @@ class GgufEngine:
             answer.stopped.set()
             answer.join()
         self._server = None
-
 
     def _wake(self) -> None:
         # A server that is closed before it has answered once never ends.
@@ -158,6 +158,8 @@ def _parameters(plan: Plan, door: Path) -> Any:
     parameters.n_parallel = plan.slots
     parameters.kv_unified = True
     parameters.n_gpu_layers = plan.layers
+    if plan.layers and plan.card:
+        parameters.main_gpu, parameters.split_mode = plan.card, xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
     parameters.verbosity = ERRORS_ONLY
     if plan.threads:
         parameters.cpuparams.n_threads = plan.threads

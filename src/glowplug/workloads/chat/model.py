@@ -27,6 +27,7 @@ else:
 MOST_MESSAGES = 1000
 LARGEST_SEED = 2**32 - 2
 """The largest that llama.cpp takes for a seed; one more means any."""
+EVERY_LAYER = 999
 LARGEST_REPLY_TOKENS = 131_072
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://.*")
 
@@ -50,6 +51,11 @@ class Chat(Model):
         place = options.get("gguf", "")
         fetched = bool(place) and (bool(_ADDRESS.fullmatch(place)) or Path(place).expanduser().exists())
         return {"gguf": place} if fetched else cls.weights
+
+    @classmethod
+    def estimate(cls, weights: Mapping[str, Path], options: Mapping[str, str]) -> int | None:
+        """Return 0 where a server does the work: it takes nothing of a card here."""
+        return None if weights or options.get("gguf") else 0
 
     def load(self, ctx: LoadContext) -> None:
         """Find out that the server answers and has the model, or open the GGUF."""
@@ -101,7 +107,8 @@ class Chat(Model):
             path=gguf.file_in(Path(place).expanduser()),
             context=whole(options, "context", 4096, least=128),
             threads=whole(options, "threads", 0, least=0),
-            layers=whole(options, "gpu_layers", 0 if ctx.device == "cpu" else 999, least=0),
+            layers=whole(options, "gpu_layers", 0 if ctx.device == "cpu" else EVERY_LAYER, least=0),
+            card=int(ctx.device.partition(":")[2] or 0),
             slots=self.slots,
         )
         return gguf.GgufEngine(plan)

@@ -39,6 +39,7 @@ class Stt(Model):
     version: ClassVar[str] = "1"
     required: ClassVar[bool] = False
     slots: ClassVar[int] = 2
+    devices: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
 
     @classmethod
     def sources(cls, options: Mapping[str, str]) -> Mapping[str, str]:
@@ -67,6 +68,14 @@ class Stt(Model):
         """Read a second of silence through the whole network: the example is too short for it."""
         del ctx
         whisper.warm(self._model)
+
+    def sleep(self) -> None:
+        """Move the weights to host memory."""
+        self._model.model.unload_model(to_cpu=True)
+
+    def wake(self) -> None:
+        """Move the weights back onto the card."""
+        self._model.model.load_model()
 
     @task(example={"audio": A_MOMENT_OF_SILENCE}, serves="audio/transcriptions")
     def transcribe(

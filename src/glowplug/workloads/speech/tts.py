@@ -50,6 +50,7 @@ class Tts(Model):
     name: ClassVar[str] = "tts"
     version: ClassVar[str] = "1"
     slots: ClassVar[int] = 4
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
     def load(self, ctx: LoadContext) -> None:
         """Open the engine and its voices."""

@@ -174,6 +174,11 @@ def test_an_address_and_a_file_are_the_platforms_to_fetch_and_read(folder: Path)
     assert Chat.sources({"gguf": "/no/such/file"}) == Chat.sources({}) == {}
 
 
+def test_only_a_model_of_its_own_takes_room_on_a_card() -> None:
+    assert Chat.estimate({}, {"server": "http://127.0.0.1:1"}) == Chat.estimate({}, {}) == 0
+    assert Chat.estimate({}, {"gguf": "/models/chat.gguf"}) is None
+
+
 def test_a_folder_holds_one_model_perhaps_in_parts(tmp_path: Path) -> None:
     for name in ("big-00001-of-00002.gguf", "big-00002-of-00002.gguf", "mmproj-big.gguf", "README.md"):
         (tmp_path / name).touch()

@@ -190,6 +190,12 @@ def test_the_load_names_its_stages_and_a_mac_uses_its_processor() -> None:
     assert model._model.model.device == "cpu"
 
 
+def test_weights_come_back_from_host_memory(stt: Stt, spoken: dict[AudioFormat, bytes], tmp_path: Path) -> None:
+    stt.sleep()
+    stt.wake()
+    assert words(stt.transcribe(RunContext(), written(tmp_path, spoken["wav"])).text) == words(TEXT)
+
+
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
     """Return a folder like the package's, its weights missing."""
