@@ -24,6 +24,7 @@ NAMES = (
     "guarantees",
     "million_rows",
     "eta",
+    "embeddings",
     "digits_quality",
     "detector",
 )
