@@ -33,6 +33,7 @@ class Assignment:
     size: Size
     steps: int
     guidance: float | None
+    prompt_tokens: int
     strength: float | None = None
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     finish: Finish = _as_it_is
@@ -47,6 +48,7 @@ class Assignment:
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance,
             "strength": self.strength,
+            "max_sequence_length": self.prompt_tokens,
             "width": width,
             "height": height,
         }
@@ -58,7 +60,7 @@ class Assignment:
         """Return how a picture of that seed came about."""
         told = {**self.arguments, "model": model, "seed": seed}
         names = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
-        return {names.get(name, name): value for name, value in told.items()}
+        return {names.get(name, name): value for name, value in told.items() if name != "max_sequence_length"}
 
     def fingerprint(self, loaded: Loaded) -> str:
         """Return what two assignments share only if they ask the same of the same model."""
@@ -131,7 +133,7 @@ def _assigned(loaded: Loaded, order: Order, pipeline: Any, size: Size, **more: A
     if strength is not None and int(steps * strength) < 1:
         told = f"strength={strength:g}: of {steps} steps it leaves none; raise strength or steps"
         raise InvalidInput(told, fields=["strength", "steps"])
-    return Assignment(pipeline, order, size, steps, guidance, **more)
+    return Assignment(pipeline, order, size, steps, guidance, loaded.prompt_tokens, **more)
 
 
 def _check_negative(loaded: Loaded, guidance: float | None) -> None:

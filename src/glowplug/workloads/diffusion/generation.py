@@ -67,7 +67,7 @@ class Session:
             self._assignment.steps,
             self._assignment.guidance,
             *size,
-            unread(self._assignment.pipeline, order.prompt),
+            unread(self._assignment.pipeline, order.prompt, self._assignment.prompt_tokens),
         )
 
     def _seed(self) -> int:

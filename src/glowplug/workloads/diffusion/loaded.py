@@ -16,7 +16,8 @@ class Loaded:
     `steps` and `guidance` are used where the caller names none; with `guidance` None the model takes none at all.
     `negative` says whether it knows negative prompts, `metadata` whether files tell how they came about, unless the
     caller says. `title` names the model in them. Previews come every `preview_seconds`, 0 being never. Pictures of
-    one order are drawn together as long as they have no more than `pixels_at_once`, with 0 one after another.
+    one order are drawn together as long as they have no more than `pixels_at_once`, with 0 one after another. A T5
+    reads `prompt_tokens` of a prompt.
     """
 
     family: Family
@@ -33,4 +34,5 @@ class Loaded:
     metadata: bool = True
     preview_seconds: float = 1.0
     pixels_at_once: int = 0
+    prompt_tokens: int = 512
     title: str = ""

@@ -140,6 +140,8 @@ def _loaded(kin: Kin, survey: Survey, options: ImageOptions, plan: Plan, need: N
         metadata=options.metadata,
         preview_seconds=options.preview_seconds,
         pixels_at_once=pixels_at_once(need, plan),
+        # What "schnell" was distilled with.
+        prompt_tokens=256 if family == "flux" and guidance is None else 512,
         title=_title(options, survey),
     )
 

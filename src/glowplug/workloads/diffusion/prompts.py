@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-LONGEST_T5 = 512
-"""Tokens that FLUX's and SD3's pipelines hand to T5 unless told otherwise."""
 
+def unread(pipeline: Any, prompt: str, tokens: int) -> str:
+    """Return the end of `prompt` that no text encoder of the pipeline reads, "" if one reads all of it.
 
-def unread(pipeline: Any, prompt: str) -> str:
-    """Return the end of `prompt` that no text encoder of the pipeline reads, "" if one reads all of it."""
+    CLIP reads as much as it can, T5 as many `tokens` as it is told.
+    """
     tokenizers = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
-    lost = [_cut_off(tokenizer, prompt) for tokenizer in tokenizers if tokenizer is not None]
+    lost = [_cut_off(tokenizer, prompt, tokens) for tokenizer in tokenizers if tokenizer is not None]
     return min(lost, key=len, default="")
 
 
-def _cut_off(tokenizer: Any, prompt: str) -> str:
+def _cut_off(tokenizer: Any, prompt: str, tokens: int) -> str:
     """Return what lies behind the last token that fits."""
-    limit = min(tokenizer.model_max_length, LONGEST_T5)
+    limit = min(tokenizer.model_max_length, tokens)
     whole = tokenizer(prompt, verbose=False, return_offsets_mapping=tokenizer.is_fast)
     if len(whole.input_ids) <= limit:
         return ""
