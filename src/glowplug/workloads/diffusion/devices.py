@@ -36,6 +36,13 @@ def device_of(asked: str) -> str:
     return asked
 
 
+def use(device: str) -> None:
+    """Make a numbered card the one that is meant where code says only "cuda"."""
+    meant = torch.device(device)
+    if meant.type == "cuda" and meant.index is not None:
+        torch.cuda.set_device(meant)
+
+
 def room_on(device: str, allowed_bytes: int | None = None) -> Room:
     """Return the memory at hand on `device`, at most `allowed_bytes` of it, and on the host."""
     room = _free(device)

@@ -13,7 +13,7 @@ import torch
 from glowplug.errors import OutOfMemory, SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.workloads.diffusion import hub
-from glowplug.workloads.diffusion.devices import device_of, room_on
+from glowplug.workloads.diffusion.devices import device_of, room_on, use
 from glowplug.workloads.diffusion.estimate import Need, needed, vae_factor
 from glowplug.workloads.diffusion.families import check_architecture, denoiser_of, family_of
 from glowplug.workloads.diffusion.loaded import Family, Loaded
@@ -48,6 +48,7 @@ def load(ctx: LoadContext, options: ImageOptions) -> Loaded:
     with ctx.stage("import"):
         imported(survey)
     device = device_of(ctx.device)
+    use(device)
     need = _need(survey, options)
     plan = _plan(ctx, options, need, device)
     print(f"images: {survey.kind}, {in_words(sum(one.size_bytes for one in survey.networks))} of files: {plan.words()}")

@@ -113,6 +113,11 @@ def _class_of(component: Component) -> Any:
     found = getattr(module, kind, None) or getattr(module, _RENAMED.get(kind, ""), None)
     if found is None:
         raise SettingsError(f"{component.folder}: this {library} has no {kind}; a newer one may")
+    # Whole pipelines and the classes that look for others would go past every check here.
+    is_part = isinstance(found, type) and not issubclass(found, diffusers.DiffusionPipeline)
+    if not is_part or issubclass(found, torch.nn.Module) != component.has_weights:
+        expected = "network" if component.has_weights else "tokenizer, scheduler or processor"
+        raise SettingsError(f"{component.folder}: {kind} is no {expected}")
     return found
 
 

@@ -253,6 +253,10 @@ def test_a_text_encoder_of_another_depth_is_told(own_flux: Path) -> None:
         ({"_class_name": "FluxTransformer2DModel"}, "has no FluxTransformer2DModel"),
         ({"text_encoder": ["transformers", "NoSuchModel"]}, "this transformers has no NoSuchModel; a newer one may"),
         ({"text_encoder": ["somebody", "CLIPTextModel"]}, "needs the library 'somebody'"),
+        ({"text_encoder": ["transformers", "AutoModel"]}, "AutoModel is no network"),
+        ({"text_encoder": ["transformers", "pipeline"]}, "pipeline is no network"),
+        ({"tokenizer": ["pipeline_utils", "DiffusionPipeline"]}, "is no tokenizer, scheduler or processor"),
+        ({"scheduler": ["diffusers", "AutoencoderKL"]}, "AutoencoderKL is no tokenizer, scheduler or processor"),
     ],
 )
 def test_an_index_that_names_what_is_not_installed_is_told(own_flux: Path, change: dict[str, Any], told: str) -> None:
@@ -524,6 +528,14 @@ def test_the_device_is_the_best_there_is_or_the_one_that_was_asked_for(monkeypat
 def test_a_device_that_is_not_here_is_told(device: str, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
         devices.device_of(device)
+
+
+def test_a_numbered_card_becomes_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    meant: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: meant.append(device.index))
+    for device in ("cpu", "mps", "cuda", "cuda:1"):
+        devices.use(device)
+    assert meant == [1]
 
 
 def test_the_room_on_a_card_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
