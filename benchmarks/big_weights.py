@@ -1,4 +1,4 @@
-"""4 GiB of weights from a cold cache: process start to the end of the first forward, ours and the plain library in turn.
+"""4 GiB of weights from a cold cache: start to the end of the first forward, ours and the plain library in turn.
 
 The files are written once into the folder `BENCH_WEIGHTS` (default: one for this run). Before each run they are dropped
 from the page cache, which is checked; libraries stay in it.

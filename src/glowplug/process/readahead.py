@@ -69,8 +69,9 @@ def _warm(stream: FileIO, start: int, buffer: memoryview) -> None:
     if is_cached(stream.fileno(), start, len(buffer)):
         return
     if hasattr(os, "posix_fadvise"):
-        # The disk goes on while we are between two reads.
-        os.posix_fadvise(stream.fileno(), start, (1 + BLOCKS_AHEAD) * BLOCK_BYTES, os.POSIX_FADV_WILLNEED)
+        # The disk goes on while we are between two reads. Linux takes no more of one call than the disk reads at once.
+        for ahead in range(1 + BLOCKS_AHEAD):
+            os.posix_fadvise(stream.fileno(), start + ahead * BLOCK_BYTES, BLOCK_BYTES, os.POSIX_FADV_WILLNEED)
     stream.seek(start)
     while buffer and (count := stream.readinto(buffer)):
         buffer = buffer[count:]
