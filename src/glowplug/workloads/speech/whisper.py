@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from glowplug.errors import InvalidInput, MissingExtra, OutOfMemory, SettingsError
 from glowplug.model import RunContext
+from glowplug.workloads.speech.blocks import blocks
 from glowplug.workloads.speech.decoding import RATE
 from glowplug.workloads.speech.values import Segment, Transcript
 
@@ -23,6 +25,7 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtra.of("speech", "the stt model") from error
 
+REMEMBERED_CHARACTERS = 400
 _DEVICE = re.compile(r"(auto|cpu|cuda|mps)(?::([0-9]{1,3}))?")
 
 
@@ -106,26 +109,40 @@ def transcribed(model: Any, samples: NDArray[np.float32], wish: Wish, ctx: RunCo
     """
     _check_language(model, wish.language)
     seconds = len(samples) / RATE
+    language, segments = wish.language, list[Segment]()
     ctx.progress(0, seconds, "seconds of audio")
-    segments: list[Segment] = []
     try:
-        found, info = model.transcribe(
-            samples,
-            language=wish.language,
-            initial_prompt=wish.prompt or None,
-            vad_filter=wish.vad,
-            beam_size=wish.beam_size,
-        )
-        for one in found:
+        for start, block in blocks(samples):
             ctx.check()
-            ends = min(one.end, seconds)
-            segments.append(Segment(round(min(one.start, ends), 3), round(ends, 3), one.text.strip()))
-            ctx.progress(ends, seconds, "seconds of audio")
+            found, info = model.transcribe(
+                block,
+                language=language,
+                initial_prompt=_prompt(wish, segments),
+                vad_filter=wish.vad,
+                beam_size=wish.beam_size,
+            )
+            language = info.language
+            for one in found:
+                ctx.check()
+                segment = _segment(one, start / RATE, (start + len(block)) / RATE)
+                segments.append(segment)
+                ctx.progress(segment.end_seconds, seconds, "seconds of audio")
     except RuntimeError as error:
         _check_memory(error, "no room on the device for this recording; a smaller beam_size needs less")
         raise
     text = " ".join(segment.text for segment in segments)
-    return Transcript(text, info.language, round(seconds, 3), segments)
+    return Transcript(text, language or "", round(seconds, 3), segments)
+
+
+def _prompt(wish: Wish, before: Sequence[Segment]) -> str | None:
+    """Return what was said last, so that a sentence goes on over the cut, after the words that the caller gave."""
+    said = " ".join(segment.text for segment in before[-3:])[-REMEMBERED_CHARACTERS:]
+    return f"{wish.prompt} {said}".strip() or None
+
+
+def _segment(found: Any, begins: float, ends: float) -> Segment:
+    end = min(begins + found.end, ends)
+    return Segment(round(min(begins + found.start, end), 3), round(end, 3), found.text.strip())
 
 
 def _check_language(model: Any, language: str | None) -> None:

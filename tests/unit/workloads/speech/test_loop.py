@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.unit.workloads.contexts import Remembering, RememberingLoad
-from tests.unit.workloads.speech.sounds import decoded, png, tone, wav, written
+from tests.unit.workloads.speech.sounds import RATE, decoded, png, tone, wav, written
 
 from glowplug.errors import Canceled, InvalidInput, SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import RunContext
+from glowplug.workloads.speech import blocks
 from glowplug.workloads.speech.source import folder_of
 from glowplug.workloads.speech.stt import A_MOMENT_OF_SILENCE, Stt
 from glowplug.workloads.speech.tts import Tts
@@ -63,6 +64,19 @@ def test_the_words_come_back(stt: Stt, spoken: dict[AudioFormat, bytes], tmp_pat
     assert 0 <= heard.segments[0].start_seconds < heard.segments[-1].end_seconds <= heard.duration_seconds
     assert context.told[0].done == 0
     assert context.told[-1].total == pytest.approx(heard.duration_seconds, abs=0.01)
+
+
+def test_a_long_recording_is_read_in_parts_whose_times_go_on(
+    stt: Stt, spoken: dict[AudioFormat, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "LONGEST_BLOCK", 2 * RATE)
+    monkeypatch.setattr(blocks, "LOOKED_THROUGH", RATE)
+    heard = stt.transcribe(RunContext(), written(tmp_path, spoken["wav"]))
+    assert len(set(words(heard.text)) & set(words(TEXT))) >= 10
+    starts = [segment.start_seconds for segment in heard.segments]
+    assert starts == sorted(starts)
+    assert heard.segments[-1].end_seconds == pytest.approx(6.25, abs=1)
+    assert heard.duration_seconds == pytest.approx(6.25, abs=0.1)
 
 
 def test_pauses_are_left_out_only_if_asked(stt: Stt, spoken: dict[AudioFormat, bytes], tmp_path: Path) -> None:
