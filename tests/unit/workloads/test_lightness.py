@@ -8,14 +8,22 @@ import sys
 import pytest
 
 HEAVY = ("numpy", "onnxruntime", "onnx", "tokenizers", "safetensors", "huggingface_hub", "sklearn", "torch", "PIL")
+SPEECH = ("av", "ctranslate2", "faster_whisper", "hibari", "xllamacpp")
 
 
 @pytest.mark.parametrize(
     "module",
-    ["glowplug.workloads.diffusion.model", "glowplug.workloads.digits.model", "glowplug.workloads.embeddings.model"],
-    ids=["diffusion", "digits", "embeddings"],
+    [
+        "glowplug.workloads.chat.model",
+        "glowplug.workloads.diffusion.model",
+        "glowplug.workloads.digits.model",
+        "glowplug.workloads.embeddings.model",
+        "glowplug.workloads.speech.stt",
+        "glowplug.workloads.speech.tts",
+    ],
+    ids=["chat", "diffusion", "digits", "embeddings", "stt", "tts"],
 )
 def test_importing_the_model_imports_none_of_its_libraries(module: str) -> None:
-    code = f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))"
+    code = f"import sys, {module}; print(*(name for name in {HEAVY + SPEECH} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
