@@ -92,7 +92,8 @@ def _check(tensor: RequestTensor) -> None:
         raise _wrong(tensor.name, f"no datatype {tensor.datatype[:20]!r}; there are {known}")
     if not 0 < len(tensor.shape) <= MOST_AXES or any(axis < 0 for axis in tensor.shape):
         raise _wrong(tensor.name, f"a shape has 1 to {MOST_AXES} axes of 0 or more; the first is the batch")
-    if math.prod(tensor.shape) > MOST_ELEMENTS:
+    # An axis of 0 holds nothing, but those before it are made all the same.
+    if math.prod(max(axis, 1) for axis in tensor.shape) > MOST_ELEMENTS:
         raise _wrong(tensor.name, f"more than {MOST_ELEMENTS} values")
     if "shared_memory_region" in tensor.parameters:
         raise _wrong(tensor.name, "shared memory is not taken; send the data")
