@@ -26,6 +26,7 @@ NAMES = (
     "eta",
     "embeddings",
     "digits_quality",
+    "big_weights",
     "detector",
 )
 

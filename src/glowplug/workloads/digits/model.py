@@ -41,6 +41,7 @@ class Digits(Model):
 
     name: ClassVar[str] = "digits"
     version: ClassVar[str] = "1"
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
     def load(self, ctx: LoadContext) -> None:
         """Open both networks; option `threads` limits the cores that a call uses (0, the default, is all)."""

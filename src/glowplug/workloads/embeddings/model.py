@@ -32,6 +32,7 @@ class Embeddings(Model):
 
     name: ClassVar[str] = "embeddings"
     version: ClassVar[str] = "1"
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
     def load(self, ctx: LoadContext) -> None:
         """Find, read and open the model."""
