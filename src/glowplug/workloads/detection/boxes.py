@@ -19,10 +19,14 @@ MOST_BOXES = 300
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a picture of `width` x `height` lies within the square that a network sees, its proportions kept."""
+    """How a picture of `size` (width, height) lies within the square that a network sees, its proportions kept.
 
-    width: int
-    height: int
+    It becomes `inner` in size and begins at `left` and `top`. Networks want it done just as in their training: in the
+    corner and cut to whole dots (libreyolo), or in the middle and rounded to them (Ultralytics).
+    """
+
+    size: tuple[int, int]
+    inner: tuple[int, int]
     ratio: float
     left: int
     top: int
@@ -31,22 +35,22 @@ class Letterbox:
     def of(cls, width: int, height: int, side: int, pad: Literal["topleft", "center"]) -> Letterbox:
         """Return the place of a picture in a square of `side`: in its corner or in its middle."""
         ratio = min(side / height, side / width)
-        spare_width, spare_height = side - max(int(width * ratio), 1), side - max(int(height * ratio), 1)
-        middle = pad == "center"
-        return cls(width, height, ratio, spare_width // 2 if middle else 0, spare_height // 2 if middle else 0)
+        if pad == "topleft":
+            return cls((width, height), (max(int(width * ratio), 1), max(int(height * ratio), 1)), ratio, 0, 0)
+        inner = (max(round(width * ratio), 1), max(round(height * ratio), 1))
+        return cls((width, height), inner, ratio, (side - inner[0]) // 2, (side - inner[1]) // 2)
 
     def filled(self, pixels: Pixels, side: int) -> Array:
         """Return the square with the picture in it as the network takes it: channels first, 0 to 1."""
-        size = (max(int(self.width * self.ratio), 1), max(int(self.height * self.ratio), 1))
         square = np.full((side, side, 3), GREY, dtype=np.uint8)
-        resized: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
-        square[self.top : self.top + size[1], self.left : self.left + size[0]] = resized
+        resized: Any = cv2.resize(pixels, self.inner, interpolation=cv2.INTER_LINEAR)
+        square[self.top : self.top + self.inner[1], self.left : self.left + self.inner[0]] = resized
         return np.ascontiguousarray(square.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
 
     def restored(self, boxes: Array) -> Array:
         """Return boxes of the square as boxes of the picture, cut where it ends."""
         offset = np.array([self.left, self.top] * 2, dtype=np.float32)
-        limits = np.array([self.width, self.height] * 2, dtype=np.float32)
+        limits = np.array([*self.size] * 2, dtype=np.float32)
         found: Array = np.clip((boxes - offset) / np.float32(self.ratio), 0, limits)
         return found
 
@@ -67,22 +71,31 @@ def corners(boxes: Array) -> Array:
     return found
 
 
-def chosen(boxes: Array, scores: Array, conf: float, iou: float, letterbox: Letterbox) -> Found:
+def best_class(scores: Array) -> Array:
+    """Return scores (n, classes) with nothing but the best class of each box in them."""
+    found: Array = np.where(scores == scores.max(axis=1, keepdims=True), scores, np.float32(0))
+    return found
+
+
+def chosen(
+    boxes: Array, scores: Array, conf: float, iou: float, letterbox: Letterbox, *, cut_first: bool = True
+) -> Found:
     """Return what is worth showing of a network's answers: `boxes` (n, 4) and `scores` (n, classes) of the square.
 
     A box counts once for each class that is more confident than `conf`; of boxes of one class that cover each other by
-    more than `iou`, the best one stays.
+    more than `iou`, the best one stays. They are cut where the picture ends before that (libreyolo) or after it.
     """
     places, labels = np.nonzero(scores > conf)
     confidences = scores[places, labels]
-    at = letterbox.restored(boxes[places])
+    at = letterbox.restored(boxes[places]) if cut_first else boxes[places]
     fine = np.isfinite(at).all(axis=1) & np.isfinite(confidences) & (at[:, 2:] > at[:, :2]).all(axis=1)
     at, confidences, labels = at[fine], confidences[fine], labels[fine]
     best = np.argsort(-confidences, kind="stable")[:MOST_CANDIDATES]
     at, confidences, labels = at[best], confidences[best], labels[best]
     kept = [one for label in np.unique(labels) for one in _kept(at, np.flatnonzero(labels == label), iou)]
     order = np.array(sorted(kept)[:MOST_BOXES], dtype=np.int64)
-    return Found(at[order], confidences[order], labels[order])
+    final = at[order] if cut_first else letterbox.restored(at[order])
+    return Found(final, confidences[order], labels[order])
 
 
 def _kept(boxes: Array, order: NDArray[np.int64], iou: float) -> list[int]:

@@ -130,8 +130,12 @@ def _telling(
 
 
 def _twin(box: Box, others: Sequence[Box]) -> Box | None:
-    """Return the nearest box of the same class."""
-    return min((one for one in others if one.label == box.label), key=lambda one: _distance(box, one), default=None)
+    """Return the box of the same class that is nearest, in place and in confidence: several may cover a picture."""
+
+    def apart(other: Box) -> float:
+        return _distance(box, other) + abs(box.confidence - other.confidence)
+
+    return min((other for other in others if other.label == box.label), key=apart, default=None)
 
 
 def _distance(one: Box, other: Box) -> float:

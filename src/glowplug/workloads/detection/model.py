@@ -22,13 +22,14 @@ from glowplug.workloads.detection.values import Dataset, Hyperparams, Output, Tr
 from glowplug.workloads.extras import Deferred
 
 if TYPE_CHECKING:
-    from glowplug.workloads.detection import conversion, inference, libreyolo_engine, training
+    from glowplug.workloads.detection import conversion, inference, libreyolo_engine, training, ultralytics_engine
     from glowplug.workloads.detection.engine import Engine
 else:
     training = Deferred("glowplug.workloads.detection.training", "detection", "detector.train")
     conversion = Deferred("glowplug.workloads.detection.conversion", "detection", "detector.convert")
     inference = Deferred("glowplug.workloads.detection.inference", "detection", "detector.infer")
     libreyolo_engine = Deferred("glowplug.workloads.detection.libreyolo_engine", "detection", "the detector model")
+    ultralytics_engine = Deferred("glowplug.workloads.detection.ultralytics_engine", "detection", "the detector model")
 
 USUAL_OUTPUT, USUAL_HYPERPARAMS = Output(), Hyperparams()
 USUAL_ONNX, USUAL_PLACE, USUAL_PARAMS = OnnxOutput(), Place(), Params()
@@ -36,7 +37,7 @@ NO_IMAGES: tuple[PictureFile, ...] = ()
 
 
 class Detector(Model):
-    """Options: `engine` (libreyolo, the default), `threads` (0, the default, is all cores)."""
+    """Options: `engine` (libreyolo, the default, or ultralytics), `threads` (0, the default, is all cores)."""
 
     name: ClassVar[str] = "detector"
     version: ClassVar[str] = "1"
@@ -99,7 +100,9 @@ class Detector(Model):
 def _engine(name: str, threads: int) -> Engine:
     if name == "libreyolo":
         return libreyolo_engine.LibreYoloEngine(threads)
-    raise SettingsError(f"option engine={name!r}: known engines are libreyolo")
+    if name == "ultralytics":
+        return ultralytics_engine.installed(threads)
+    raise SettingsError(f"option engine={name!r}: known engines are libreyolo, ultralytics")
 
 
 def _threads(value: str) -> int:

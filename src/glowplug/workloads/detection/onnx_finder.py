@@ -16,7 +16,7 @@ import onnxruntime
 from onnx import TensorProto
 
 from glowplug.errors import InvalidInput
-from glowplug.workloads.detection.boxes import Array, Found, Letterbox, chosen, corners
+from glowplug.workloads.detection.boxes import Array, Found, Letterbox, best_class, chosen, corners
 from glowplug.workloads.detection.engine import Box
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ _HOW = "give what detector.convert or Ultralytics' export writes for a detector,
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a network is talked to: class names, picture size (`fixed` or free), its boxes, and where pictures lie."""
+    """How a network is talked to: class names, picture size (`fixed` or free), its boxes, and where pictures lie.
+
+    Those whose boxes are `centres` are Ultralytics', where a box is of its best class alone.
+    """
 
     names: tuple[str, ...]
     imgsz: int
@@ -98,8 +101,10 @@ class OnnxFinder:
 
     def _boxes(self, answer: Array, conf: float, iou: float, frame: Letterbox) -> list[Box]:
         rows = answer.T
-        at = corners(rows[:, :4]) if self._layout.boxes == "centres" else rows[:, :4]
-        return _shown(chosen(at, rows[:, 4:], conf, iou, frame), self.names)
+        if self._layout.boxes == "centres":
+            at, scores = corners(rows[:, :4]), best_class(rows[:, 4:])
+            return _shown(chosen(at, scores, conf, iou, frame, cut_first=False), self.names)
+        return _shown(chosen(rows[:, :4], rows[:, 4:], conf, iou, frame), self.names)
 
 
 def is_onnx(path: Path) -> bool:

@@ -156,6 +156,11 @@ def test_of_two_boxes_of_one_class_that_cover_each_other_the_better_one_stays() 
     assert len(boxes.chosen(at, scores, 0.25, 1.0, frame).labels) == 4
 
 
+def test_a_box_may_be_of_its_best_class_alone() -> None:
+    scores = np.array([[0.8, 0.3], [0.4, 0.6]], np.float32)
+    assert boxes.best_class(scores).tolist() == [[scores[0, 0], 0], [0, scores[1, 1]]]
+
+
 def test_boxes_that_are_no_numbers_or_outside_are_left_out() -> None:
     at = np.array([[np.nan, 0, 1, 1], [80, 80, 90, 90], [-5, -5, 10, 10], [5, 5, 5, 9]], np.float32)
     frame = boxes.Letterbox.of(64, 64, 64, "center")
