@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import boto3
 from PIL import Image
-from tests.journeys.system import System, until
+from tests.journeys.system import System
 from tests.servers.rabbitmq import RabbitServer, rabbitmq, vhost
 from tests.servers.seaweed import ACCESS_KEY, SECRET_KEY, S3Server, make_bucket, s3
 
@@ -58,11 +58,9 @@ def test_the_whole_story_runs_by_messages_alone(
         str(tmp_path / "f"),
     ]
     command += ["--epochs", "2", "--imgsz", "64", "--batch", "8"]
-    began = time.monotonic()
     environment = {**plug.environment, "RABBITMQ_URL": rabbitmq.url(vhost)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{plug.log()}"
-    print(done.stdout, time.monotonic() - began)
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
         "dataset",
@@ -78,21 +76,43 @@ def test_the_whole_story_runs_by_messages_alone(
     assert "models/shapes/best.onnx in" in lines[4]
     assert "found      datasets/shapes/images/val/0000.png: " in lines[5]
     # What it was told is where it was told.
-    store = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-    )
-    keys = {one["Key"] for one in store.list_objects_v2(Bucket=BUCKET, Prefix="models/")["Contents"]}
-    assert keys == {"models/shapes/best.safetensors", "models/shapes/best.onnx"}
+    assert set(stored(s3, "models/")) == {"models/shapes/best.safetensors", "models/shapes/best.onnx"}
     drawn = sorted((tmp_path / "f").iterdir())
     assert [path.name for path in drawn] == [f"{number + 1}-{number:04}.jpg" for number in range(4)]
     with Image.open(drawn[0]) as picture:
         assert picture.size == (64, 64)
-    until(lambda: all(job["done"] for job in plug.get("/v1/jobs")["jobs"]), "every job is done")
-    converted = next(job for job in plug.get("/v1/jobs")["jobs"] if job["task"] == "detector.convert")
-    comparison = converted["result"]["comparison"]
+    jobs = {job["task"]: job for job in plug.get("/v1/jobs")["jobs"]}
+    comparison = jobs["detector.convert"]["result"]["comparison"]
     assert comparison["boxes"] > 0
     assert comparison["max_confidence_difference"] < comparison["tolerance_confidence"]
+    refused_and_still_ready(plug)
+
+
+def stored(server: S3Server, prefix: str) -> list[str]:
+    """Return the keys below a prefix of the bucket, as another client sees them."""
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY, "region_name": "us-east-1"}
+    listed = boto3.client("s3", endpoint_url=server.endpoint, **keys).list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return [one["Key"] for one in listed["Contents"]]
+
+
+def refused_and_still_ready(plug: System) -> None:
+    """Send what no detector can do anything with; each ends in words, and the next job runs as if nothing had been."""
+    image, weights = "artifact:datasets/shapes/images/val/0000.png", "artifact:models/shapes/best.safetensors"
+    text = "artifact:datasets/shapes/data.yaml"
+    pickled = plug.http.put("/v1/artifacts/best.pt", content=pickle.dumps({"weights": 1})).json()["uri"]
+    wrong = {
+        "images.0: data.yaml: not a picture": {"model_path": weights, "images": [text]},
+        "model_path: a pickle may run code": {"model_path": pickled, "images": [image]},
+        "model_path: neither weights that detector.train writes nor an ONNX file": {
+            "model_path": text,
+            "images": [image],
+        },
+        "inside a private network": {"model_path": weights, "images": [f"{plug.url}/v1/models"]},
+    }
+    for said, asked in wrong.items():
+        job = plug.wait_done(plug.submit("detector.infer", **asked))
+        assert (job["state"], job["attempt"]) == ("failed", 1), job
+        assert said in job["error"]["message"]
+    good = plug.wait_done(plug.submit("detector.infer", model_path=weights, images=[image], params={"conf": 0.0001}))
+    assert good["state"] == "completed", good["error"]
+    assert good["result"]["runtime"] == "libreyolo"
