@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from glowplug.artifact import SCHEME
 from glowplug.errors import InvalidInput
 from glowplug.gateway.inference.shapes import ModelMetadata, RequestOutput, TensorMetadata
@@ -82,8 +84,9 @@ def _element(name: str, row: Any, kind: str) -> Any:
     if not isinstance(value, bytes):
         return value
     try:
-        return json.loads(value)
-    except ValueError as error:
+        return msgspec.json.decode(value)
+    # NaN and half characters are no JSON, and could not be told to the worker.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _wrong(name, f"JSON is expected in each element: {error}") from error
 
 

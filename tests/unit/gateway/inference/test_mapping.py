@@ -111,6 +111,11 @@ class TestInputs:
         with pytest.raises(InvalidInput, match="JSON is expected"):
             asked(Tensor(name, "BYTES", (1,), [b"{"]))
 
+    @pytest.mark.parametrize("text", [b'{"x": NaN}', rb'{"x": "\ud800"}', b"[" * 100_000, b'"\xff"'])
+    def test_json_that_could_not_be_told_to_a_worker_is_refused(self, text: bytes) -> None:
+        with pytest.raises(InvalidInput, match="JSON is expected"):
+            asked(Tensor("any", "BYTES", (1,), [text]))
+
     def test_numbers_may_stand_where_anything_may(self) -> None:
         assert asked(Tensor("any", "INT64", (1,), [3])) == [{"any": 3}]
 
