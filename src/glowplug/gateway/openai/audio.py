@@ -7,6 +7,8 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from glowplug.errors import TaskFailed
 from glowplug.gateway.openai.parameters import choices, extras, knows, typed, wrong
 from glowplug.gateway.openai.shapes import SpeechRequest, TranscriptionRequest
@@ -25,6 +27,19 @@ MEDIA_TYPES = {
 }
 _SPEECH_TAKEN = frozenset({*SpeechRequest.__struct_fields__, "text", "format"})
 _TRANSCRIPTION_TAKEN = frozenset({*TranscriptionRequest.__struct_fields__, "file", "audio"})
+
+
+class _Segment(msgspec.Struct, frozen=True):
+    start_seconds: float
+    end_seconds: float
+    text: str
+
+
+class _Transcript(msgspec.Struct, frozen=True):
+    text: str
+    language: str | None = None
+    duration_seconds: float | None = None
+    segments: list[_Segment] | None = None
 
 
 def spoken(task: TaskInfo, wish: SpeechRequest, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,45 +99,44 @@ def heard(task: TaskInfo, wish: TranscriptionRequest, form: Mapping[str, Any]) -
 
 def transcript(wish: TranscriptionRequest, result: Any) -> tuple[str | dict[str, Any], str]:
     """Return the answer and its media type. Raises `TaskFailed` for a result that is no transcript."""
-    if not isinstance(result, Mapping) or not isinstance(result.get("text"), str):
-        raise TaskFailed("the task serves audio/transcriptions, but its result has no text")
+    try:
+        said = msgspec.convert(result, _Transcript)
+    except msgspec.ValidationError as error:
+        raise TaskFailed(f"the task serves audio/transcriptions, but its result is no transcript: {error}") from error
     form = wish.response_format
     if form == "text":
-        return result["text"].strip() + "\n", "text/plain; charset=utf-8"
+        return said.text.strip() + "\n", "text/plain; charset=utf-8"
     if form == "srt":
-        return "".join(_srt(result)), "text/plain; charset=utf-8"
+        return "".join(_srt(said)), "text/plain; charset=utf-8"
     if form == "vtt":
-        return "".join(_vtt(result)), "text/vtt; charset=utf-8"
-    usage = {"type": "duration", "seconds": _seconds(result)}
+        return "".join(_vtt(said)), "text/vtt; charset=utf-8"
+    seconds = said.duration_seconds or 0.0
+    usage = {"type": "duration", "seconds": seconds}
     if form == "json":
-        return {"text": result["text"], "usage": usage}, "application/json"
-    told = {"task": "transcribe", "language": result.get("language") or "", "duration": _seconds(result)}
-    return {**told, "text": result["text"], "segments": list(_segments(result)), "usage": usage}, "application/json"
+        return {"text": said.text, "usage": usage}, "application/json"
+    told = {"task": "transcribe", "language": said.language or "", "duration": seconds}
+    return {**told, "text": said.text, "segments": list(_segments(said)), "usage": usage}, "application/json"
 
 
 def _no_audio() -> bytes:
     raise TaskFailed("the task serves audio/speech, but yielded a value without audio")
 
 
-def _seconds(result: Mapping[str, Any]) -> float:
-    return float(result.get("duration_seconds") or 0.0)
-
-
-def _segments(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for number, one in enumerate(result.get("segments") or ()):
+def _segments(said: _Transcript) -> Iterator[dict[str, Any]]:
+    for number, one in enumerate(said.segments or ()):
         # What else OpenAI tells of a segment, such as its log probability, nobody here has measured.
-        yield {"id": number, "start": one["start_seconds"], "end": one["end_seconds"], "text": one["text"]}
+        yield {"id": number, "start": one.start_seconds, "end": one.end_seconds, "text": one.text}
 
 
-def _srt(result: Mapping[str, Any]) -> Iterator[str]:
-    for one in _segments(result):
+def _srt(said: _Transcript) -> Iterator[str]:
+    for one in _segments(said):
         times = f"{_clock(one['start'], ',')} --> {_clock(one['end'], ',')}"
         yield f"{one['id'] + 1}\n{times}\n{_line(one['text'])}\n\n"
 
 
-def _vtt(result: Mapping[str, Any]) -> Iterator[str]:
+def _vtt(said: _Transcript) -> Iterator[str]:
     yield "WEBVTT\n\n"
-    for one in _segments(result):
+    for one in _segments(said):
         yield f"{_clock(one['start'], '.')} --> {_clock(one['end'], '.')}\n{_line(one['text'])}\n\n"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from glowplug.errors import TaskFailed
 from glowplug.gateway.openai.parameters import extras, knows, wrong
 from glowplug.gateway.openai.shapes import ChatMessage, ChatRequest
@@ -14,6 +16,13 @@ from glowplug.store import TaskInfo
 DEVELOPER = "developer"
 _PASSED = ("temperature", "top_p", "seed")
 _TAKEN = frozenset(ChatRequest.__struct_fields__)
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    text: str
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 def given(task: TaskInfo, wish: ChatRequest, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,19 +58,21 @@ class Conversation:
 
     def take(self, value: Any) -> str:
         """Take in a value and return its text. Raises `TaskFailed` for one that is none."""
-        text = value.get("text") if isinstance(value, Mapping) else None
-        if not isinstance(text, str):
-            raise TaskFailed("the task serves chat/completions, but yielded a value without a text")
-        self._text.append(text)
-        if value.get("finish_reason") is not None:
-            self._finish_reason = str(value["finish_reason"])
-            prompt, completion = (int(value.get(f"{part}_tokens") or 0) for part in ("prompt", "completion"))
+        try:
+            piece = msgspec.convert(value, _Piece)
+        except msgspec.ValidationError as error:
+            said = f"the task serves chat/completions, but yielded a value without a text or of another shape: {error}"
+            raise TaskFailed(said) from error
+        self._text.append(piece.text)
+        if piece.finish_reason is not None:
+            self._finish_reason = piece.finish_reason
+            prompt, completion = piece.prompt_tokens or 0, piece.completion_tokens or 0
             self._usage = {
                 "prompt_tokens": prompt,
                 "completion_tokens": completion,
                 "total_tokens": prompt + completion,
             }
-        return text
+        return piece.text
 
     def next(self, value: Any) -> dict[str, Any] | None:
         """Take in a value and return its chunk, None if it says nothing."""

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from glowplug.errors import TaskFailed
 from glowplug.gateway.openai.parameters import extras, knows, wrong
 from glowplug.gateway.openai.shapes import EmbeddingsRequest
@@ -14,6 +16,12 @@ from glowplug.store import TaskInfo
 
 MOST_TEXTS = 2048
 NAMES = {"text": "input"}
+
+
+class _Vector(msgspec.Struct, frozen=True):
+    embedding: list[float]
+    tokens: int | None = None
+    truncated: bool | None = None
 
 
 def inputs(task: TaskInfo, wish: EmbeddingsRequest, body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -26,12 +34,13 @@ def inputs(task: TaskInfo, wish: EmbeddingsRequest, body: Mapping[str, Any]) -> 
     return [{"text": text, **common} for text in _texts(wish.input)]
 
 
-def answer(wish: EmbeddingsRequest, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def answer(wish: EmbeddingsRequest, results: Sequence[Any]) -> dict[str, Any]:
     """Return the body of the answer. Raises `TaskFailed` if the task did not give what it should."""
-    tokens = sum(int(result.get("tokens", 0)) for result in results)
+    vectors = [_vector(result) for result in results]
+    tokens = sum(vector.tokens or 0 for vector in vectors)
     return {
         "object": "list",
-        "data": [_entry(number, result, wish.encoding_format) for number, result in enumerate(results)],
+        "data": [_entry(number, vector, wish.encoding_format) for number, vector in enumerate(vectors)],
         "model": wish.model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
@@ -50,10 +59,21 @@ def _texts(given: Any) -> list[str]:
     return texts
 
 
-def _entry(number: int, result: Any, encoding: str) -> dict[str, Any]:
-    vector = result.get("embedding") if isinstance(result, Mapping) else None
-    if not isinstance(vector, list):
-        raise TaskFailed("the task serves embeddings, but its result has no list called embedding")
-    packed = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if encoding == "base64" else vector
+def _vector(result: Any) -> _Vector:
+    try:
+        return msgspec.convert(result, _Vector)
+    except msgspec.ValidationError as error:
+        raise TaskFailed(f"the task serves embeddings, but its result has no embedding of numbers: {error}") from error
+
+
+def _entry(number: int, vector: _Vector, encoding: str) -> dict[str, Any]:
+    packed = _packed(vector.embedding) if encoding == "base64" else vector.embedding
     entry = {"object": "embedding", "index": number, "embedding": packed}
-    return {**entry, "truncated": True} if result.get("truncated") else entry
+    return {**entry, "truncated": True} if vector.truncated else entry
+
+
+def _packed(numbers: list[float]) -> str:
+    try:
+        return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+    except OverflowError as error:
+        raise TaskFailed("the task's embedding has a number that 32 bits do not hold") from error

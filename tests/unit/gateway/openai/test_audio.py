@@ -137,7 +137,18 @@ class TestTranscription:
     def test_silence_is_a_transcript_too(self, form: str) -> None:
         transcript(wish(response_format=form), {"text": ""})
 
-    @pytest.mark.parametrize("result", [None, "text", {}, {"text": None}])
+    @pytest.mark.parametrize(
+        "result",
+        [
+            None,
+            "text",
+            {},
+            {"text": None},
+            {"text": "a", "duration_seconds": "x"},
+            {"text": "a", "segments": [{"text": "a", "start_seconds": 0.0}]},
+            {"text": "a", "segments": [{"text": "a", "start_seconds": None, "end_seconds": 1.0}]},
+        ],
+    )
     def test_a_result_without_text_is_the_tasks_fault(self, result: Any) -> None:
-        with pytest.raises(TaskFailed, match="text"):
+        with pytest.raises(TaskFailed, match="no transcript"):
             transcript(wish(), result)

@@ -125,3 +125,8 @@ class TestConversation:
     def test_a_value_without_text_is_the_tasks_fault(self, value: Any) -> None:
         with pytest.raises(TaskFailed, match="without a text"):
             self.talk().take(value)
+
+    @pytest.mark.parametrize("counts", [{"prompt_tokens": "x"}, {"completion_tokens": [1]}, {"finish_reason": 3}])
+    def test_nor_is_one_whose_counts_are_none(self, counts: dict[str, Any]) -> None:
+        with pytest.raises(TaskFailed, match="another shape"):
+            self.talk().take({"text": "", "finish_reason": "stop", **counts})

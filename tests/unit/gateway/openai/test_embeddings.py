@@ -75,7 +75,28 @@ class TestAnswer:
         data = base64.b64decode(made["data"][0]["embedding"])
         assert struct.unpack("<2f", data) == (0.5, -1.25)
 
-    @pytest.mark.parametrize("result", [{}, {"embedding": "x"}, {"embedding": None}])
-    def test_a_task_that_gives_no_vector_is_at_fault(self, result: dict[str, Any]) -> None:
+    @pytest.mark.parametrize(
+        "result",
+        [
+            {},
+            {"embedding": "x"},
+            {"embedding": None},
+            {"embedding": [None]},
+            {"embedding": ["x"]},
+            {"embedding": [1.0], "tokens": "x"},
+            [1.0],
+            None,
+        ],
+    )
+    @pytest.mark.parametrize("encoding", ["float", "base64"])
+    def test_a_task_that_gives_no_vector_is_at_fault(self, result: Any, encoding: Any) -> None:
         with pytest.raises(TaskFailed, match="embedding"):
-            answer(EmbeddingsRequest("e", "a"), [result])
+            answer(EmbeddingsRequest("e", "a", encoding_format=encoding), [result])
+
+    def test_so_is_one_whose_numbers_are_too_large_for_base64(self) -> None:
+        with pytest.raises(TaskFailed, match="32 bits"):
+            answer(EmbeddingsRequest("e", "a", encoding_format="base64"), [{"embedding": [1e300]}])
+
+    def test_a_task_that_counts_no_tokens_is_fine(self) -> None:
+        made = answer(EmbeddingsRequest("e", "a"), [{"embedding": [1, 2.5], "tokens": None}])
+        assert (made["data"][0]["embedding"], made["usage"]["total_tokens"]) == ([1, 2.5], 0)
