@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -23,6 +24,7 @@ MOST_FIELDS = 64
 FIELD_BYTES = 256 * 1024
 PIECE_BYTES = 1 << 20
 LONGEST_NAME = 100
+CHARSETS = (b"utf-8", b"us-ascii")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _SEPARATOR = re.compile(r"[/\\]")
 
@@ -55,13 +57,16 @@ async def read_form(request: Request, limit_bytes: int) -> AsyncIterator[Form]:
     """Yield the form in a request; its files are gone after the block.
 
     Raises:
-        UnsupportedMediaType: the body is no multipart/form-data.
+        UnsupportedMediaType: the body is no multipart/form-data, or not in UTF-8.
         TooLarge: it has more than `limit_bytes`.
         UserError: it is broken, or has too many parts.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
+    media_type, parameters = parse_options_header(request.headers.get("content-type"))
+    if media_type != b"multipart/form-data":
         raise UnsupportedMediaType("send a form with Content-Type: multipart/form-data")
+    # Forms have none, but the parser would obey, and Python has some that give half characters or always fail.
+    if parameters.get(b"charset", b"utf-8").lower() not in CHARSETS:
+        raise UnsupportedMediaType("the texts of a form are UTF-8: leave the charset out")
     parser = MultiPartParser(
         request.headers,
         _limited(request, limit_bytes),

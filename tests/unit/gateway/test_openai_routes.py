@@ -316,6 +316,8 @@ class TestEdits:
             ({}, [("image", ("a.png", PNG)), ("image", ("b.png", PNG))], "image"),
             ({"n": "many"}, [("image", ("a.png", PNG))], "n"),
             ({"n": "2"}, [("image", ("a.png", PNG))], "n"),
+            ({"n": "9" * 5000}, [("image", ("a.png", PNG))], "n"),
+            ({"output_compression": "101"}, [("image", ("a.png", PNG))], "output_compression"),
             ({"size": "big"}, [("image", ("a.png", PNG))], "size"),
             ({"strength": "strong"}, [("image", ("a.png", PNG))], "strength"),
             ({"response_format": "hex"}, [("image", ("a.png", PNG))], "response_format"),
@@ -349,6 +351,13 @@ class TestEdits:
         await worker(home)
         answer = await home.client.post("/v1/images/edits", content=content, headers={"content-type": media_type})
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+
+    @pytest.mark.parametrize("charset", ["unicode_escape", "undefined", "utf-16", "idna"])
+    async def test_the_texts_of_a_form_are_utf_8(self, home: House, charset: str) -> None:
+        headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+        content = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\\ud800\r\n--b--\r\n'
+        answer = await home.client.post("/v1/images/edits", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
     async def test_a_form_with_too_many_parts_is_refused(self, home: House) -> None:
         await worker(home)

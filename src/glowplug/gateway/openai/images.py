@@ -25,6 +25,8 @@ def given(task: TaskInfo, wish: ImageRequest, body: Mapping[str, Any]) -> dict[s
     """Return what the task is called with, but for the pictures. Raises `InvalidInput`."""
     if wish.stream:
         raise wrong("stream", "pictures are not streamed; follow a job with POST /v1/jobs instead")
+    if wish.output_compression is not None and not 0 <= wish.output_compression <= 100:
+        raise wrong("output_compression", "a number from 0 to 100 is expected")
     said: dict[str, Any] = {**extras(task, body, _TAKEN), "prompt": wish.prompt}
     if wish.n is not None and (wish.n != 1 or knows(task, "count")):
         if not knows(task, "count"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,7 @@ from glowplug.job import Job
 from glowplug.store import TaskInfo
 
 NUMBERS = ("n", "output_compression")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -95,7 +97,7 @@ async def _submit_edit(gateway: Gateway, calls: Calls, edit: _Edit) -> Job:
 
 def _numbered(texts: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: int(value) if name in NUMBERS and isinstance(value, str) and value.isdecimal() else value
+        name: int(value) if name in NUMBERS and isinstance(value, str) and _NUMBER.fullmatch(value) else value
         for name, value in texts.items()
         if name != "stream"
     }

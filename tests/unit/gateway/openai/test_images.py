@@ -72,6 +72,11 @@ class TestGiven:
         assert asked(task("output_format"), output_format="webp")["output_format"] == "webp"
         assert "output_format" not in asked(output_format="webp")
 
+    @pytest.mark.parametrize("quality", [-1, 101, 10**20])
+    def test_what_is_no_quality_is_refused_before_anything_is_painted(self, quality: int) -> None:
+        with pytest.raises(InvalidInput, match="output_compression"):
+            asked(output_format="jpeg", output_compression=quality)
+
     def test_a_stream_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="stream"):
             asked(stream=True)
