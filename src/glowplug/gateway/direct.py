@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -56,13 +56,14 @@ class PassedOn:
 
 
 class DirectCalls:
-    """Sends direct calls to workers."""
+    """Sends direct calls to workers. `wanted` hears of each model that was called while none of it was ready."""
 
     def __init__(self, registry: Registry, catalog: Catalog, caller: Caller, clock: Clock) -> None:
         self._registry = registry
         self._catalog = catalog
         self._caller = caller
         self._clock = clock
+        self.wanted: Callable[[str], None] = _nobody
 
     async def run(self, task: str, body: bytes) -> Reply:
         """Run `task` on a ready worker and return its answer, whatever it is.
@@ -107,6 +108,7 @@ class DirectCalls:
             refused = reply
         if isinstance(refused, Reply):
             return refused
+        self.wanted(model)
         raise refused or self._none_ready(model)
 
     async def _send(self, entry: Entry, task: str, body: bytes) -> Reply:
@@ -139,6 +141,10 @@ class DirectCalls:
             estimated_seconds=wait,
             retry_after=wait,
         )
+
+
+def _nobody(model: str) -> None:
+    del model
 
 
 def _one_less(entry: Entry) -> None:
