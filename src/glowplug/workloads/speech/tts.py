@@ -29,6 +29,11 @@ LONGEST_SENTENCE = 280
 LARGEST_SEED = 2**53 - 1
 """The largest whole number that every JSON reader keeps."""
 
+THEIR_VOICES = frozenset(
+    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
+)
+"""OpenAI's voices: their clients must name one, so where we have none of that name it means the default."""
+
 Voice = Annotated[str, MaxLen(100)]
 Speed = Annotated[float, Ge(0.25), Le(4)]
 Seed = Annotated[int, Ge(0), Le(LARGEST_SEED)]
@@ -110,7 +115,8 @@ class Tts(Model):
 
     def _checked(self, wish: Wish) -> Wish:
         engine = self._engine
-        voice = wish.voice or engine.voices[0]
+        known = wish.voice in engine.voices or wish.voice not in THEIR_VOICES
+        voice = (wish.voice if known else "") or engine.voices[0]
         if voice not in engine.voices:
             raise InvalidInput(f"voice: there is no {voice!r} here; choose one of {', '.join(engine.voices)}")
         slowest, fastest = engine.speeds

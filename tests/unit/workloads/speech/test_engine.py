@@ -77,8 +77,13 @@ def test_what_is_louder_than_full_scale_is_cut_and_does_not_wrap_around() -> Non
 def test_the_first_voice_is_the_default_and_an_unknown_one_is_refused_with_the_list() -> None:
     model, _ = loaded()
     assert joined(model, "one.") == joined(model, "one.", voice="low") != joined(model, "one.", voice="high")
-    with pytest.raises(InvalidInput, match="voice: there is no 'alloy' here; choose one of low, high"):
-        joined(model, "one.", voice="alloy")
+    with pytest.raises(InvalidInput, match="voice: there is no 'odd' here; choose one of low, high"):
+        joined(model, "one.", voice="odd")
+
+
+def test_a_voice_that_openais_clients_must_name_is_the_default_where_nobody_has_it() -> None:
+    model, _ = loaded()
+    assert joined(model, "one.", voice="alloy") == joined(model, "one.")
 
 
 def test_an_engine_without_speeds_refuses_one() -> None:
