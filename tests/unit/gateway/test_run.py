@@ -222,6 +222,13 @@ class TestNotReady:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert (answer.json()["code"], answer.json()["state"]) == ("not_ready", status.value)
 
+    async def test_a_model_that_sleeps_is_ordered_up_by_a_call_as_by_a_job(self, home: House) -> None:
+        worker = home.worker()
+        await worker.register(picture(Status.SLEEPING))
+        assert (await call(home)).status_code == 503
+        claimed = await worker.claim()
+        assert [(order.kind.value, order.target) for order in claimed.orders] == [("load", "echo")]
+
     async def test_workers_that_take_jobs_only_are_said_to_be(self, home: House) -> None:
         await up(home, None)
         answer = await call(home)
