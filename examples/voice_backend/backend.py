@@ -8,20 +8,21 @@ Environment: `OLLAMA_HOST` (127.0.0.1:11434), `VOICE_CHAT_MODEL` (llama3.2), `VO
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from chat import ChatError, OllamaChat, server_url
-from conversation import Conversation, same_origin
-from fastapi import Body, Depends, FastAPI, HTTPException, Response, WebSocket, WebSocketDisconnect
+from chat import ChatError, Message, OllamaChat, server_url
+from fastapi import Body, FastAPI, HTTPException, Response
 from fastapi.responses import FileResponse
 from hearing import load_ear
 from speech import Voice, load_voice
 
-from glowplug import LoadContext, Readiness
+from glowplug import InvalidInput, LoadContext, Readiness
 
-PAGE = Path(__file__).with_name("index.html")
+PAGES = Path(__file__).parents[1] / "conversation"
 CHAT_MODEL = os.environ.get("VOICE_CHAT_MODEL", "llama3.2")
 CHAT_URL = server_url(os.environ.get("OLLAMA_HOST") or "127.0.0.1:11434")
 CHECK_SECONDS = float(os.environ.get("VOICE_CHECK_SECONDS", "5"))
@@ -66,9 +67,34 @@ app = FastAPI(title="Voice backend", lifespan=ready.lifespan)
 app.include_router(ready.router())
 
 
+async def reply(messages: Sequence[Message]) -> AsyncIterator[str]:
+    async for piece in ready["chat"].say(messages):
+        yield piece
+
+
+async def speak(text: str) -> AsyncIterator[bytes]:
+    yield await asyncio.to_thread(ready["tts"].wav, text)
+
+
+async def transcribe(audio: bytes, media_type: str) -> str:
+    ear = ready["stt"]
+    try:
+        return str(await asyncio.to_thread(ear.transcribe, audio))
+    except Exception as error:
+        raise InvalidInput(f"this is no {media_type} that can be read; send a WAV file") from error
+
+
+app.include_router(ready.conversation(reply=reply, speak=speak, transcribe=transcribe))
+
+
 @app.get("/", include_in_schema=False)
 def page() -> FileResponse:
-    return FileResponse(PAGE)
+    return FileResponse(PAGES / "index.html")
+
+
+@app.get("/talk.js", include_in_schema=False)
+def script() -> FileResponse:
+    return FileResponse(PAGES / "talk.js", media_type="text/javascript")
 
 
 @app.post("/api/speech", dependencies=[ready.require("tts")], response_class=Response)
@@ -82,20 +108,3 @@ async def chat(text: Words) -> dict[str, str]:
         return {"reply": "".join([piece async for piece in ready["chat"].say([{"role": "user", "content": text}])])}
     except ChatError as error:
         raise HTTPException(502, str(error)) from error
-
-
-@app.websocket("/ws/conversation", dependencies=[Depends(same_origin), ready.require("tts", "chat")])
-async def conversation(websocket: WebSocket) -> None:
-    await websocket.accept()
-    ear = ready["stt"] if ready.is_ready("stt") else None
-    await Conversation(websocket, ready["tts"], ready["chat"], ear).run()
-
-
-@app.websocket("/ws/test")
-async def echo(websocket: WebSocket) -> None:
-    await websocket.accept()
-    try:
-        while True:
-            await websocket.send_text(await websocket.receive_text())
-    except WebSocketDisconnect:
-        pass

@@ -8,14 +8,16 @@ from typing import Any
 
 import httpx
 
+from glowplug.errors import RemoteError
+
 Message = dict[str, str]
 TIMEOUT = httpx.Timeout(30, connect=2)
 PING_SECONDS = 2.0
 LONGEST_REPLY_TOKENS = 256
 
 
-class ChatError(Exception):
-    """The chat server is away, refused, or has not got the model."""
+class ChatError(RemoteError):
+    """The chat server is away, refused, or has not got the model. Being one of Glowplug's, callers read its words."""
 
 
 class OllamaChat:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
 import threading
 import wave
 from typing import Any
-
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 class Voice:
@@ -43,9 +40,3 @@ def load_voice(ctx: Any) -> Voice:
         # Made on first use, and the slowest part: the first caller should not wait for it.
         _ = engine.g2p
     return Voice(engine)
-
-
-def sentences(text: str) -> tuple[list[str], str]:
-    """Split off the sentences that are complete; the rest is still being written."""
-    *complete, rest = SENTENCE_END.split(text)
-    return [sentence for sentence in complete if sentence.strip()], rest

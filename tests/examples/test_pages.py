@@ -15,8 +15,19 @@ from tests.journeys.system import free_port, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--mute-audio"]
+# A microphone that beeps, and that any page may use.
+FLAGS += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 STAND_IN = [sys.executable, str(EXAMPLES / "voice_backend" / "ollama_stand_in.py"), "--port", "{port}"]
 PATIENCE_MILLISECONDS = 30_000
+
+# How many pieces of sound were sent, and how many were played.
+COUNTERS = """
+window.sent = window.played = 0;
+const { send } = WebSocket.prototype;
+WebSocket.prototype.send = function (data) { window.sent += typeof data !== "string"; return send.call(this, data); };
+const { start } = AudioBufferSourceNode.prototype;
+AudioBufferSourceNode.prototype.start = function (when) { window.played += 1; return start.call(this, when); };
+"""
 
 
 @pytest.fixture
@@ -69,3 +80,21 @@ def test_the_voice_page_opens_its_socket_only_once_ready_and_is_mended_by_retry(
         page.get_by_role("button", name="Say").click()
         expect(page.locator("#turns .reply")).to_have_text("That makes 42.", timeout=PATIENCE_MILLISECONDS)
         assert len(opened) == 1
+
+
+def test_what_is_said_into_the_microphone_is_heard_answered_and_can_be_interrupted(page: Page, tmp_path: Path) -> None:
+    page.add_init_script(COUNTERS)
+    with running(tmp_path, [sys.executable, "-m", "tests.examples.talkative", "{port}"], {}) as program:
+        program.wait_answering()
+        page.goto(program.url)
+        page.get_by_role("button", name="Speak").click()
+        page.wait_for_function("document.querySelector('#speak').textContent === 'Send'")
+        page.wait_for_function("window.sent > 30")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#turns .you")).to_have_text("a beep", timeout=PATIENCE_MILLISECONDS)
+        expect(page.locator("#turns .reply")).to_contain_text("You said a beep.", timeout=PATIENCE_MILLISECONDS)
+        page.wait_for_function("window.played > 0")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#turns .reply")).to_have_class("reply stopped", timeout=PATIENCE_MILLISECONDS)
+        page.get_by_role("button", name="Start over").click()
+        expect(page.locator("#turns li")).to_have_count(0, timeout=PATIENCE_MILLISECONDS)

@@ -74,20 +74,25 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 def turn(socket: ClientConnection, said: str | bytes) -> tuple[list[dict[str, Any]], list[bytes]]:
     """Say something and return what comes back until the turn is over: JSON and audio."""
-    socket.send(said)
+    socket.send(said if isinstance(said, bytes) else json.dumps({"type": "text", "text": said}))
     told: list[dict[str, Any]] = []
     sounds: list[bytes] = []
-    while not told or told[-1]["type"] != "done":
+    while not told or not is_last(told[-1]):
         frame = socket.recv(timeout=30)
         if isinstance(frame, bytes):
             sounds.append(frame)
         else:
             told.append(json.loads(frame))
-    return told[:-1], sounds
+    return [one for one in told if one["type"] not in ("audio", "reply_done")], sounds
+
+
+def is_last(frame: dict[str, Any]) -> bool:
+    """Say whether a frame ends a turn, or refuses to begin one."""
+    return frame["type"] == "reply_done" or (frame["type"] == "error" and "turn" not in frame)
 
 
 def reply_of(told: list[dict[str, Any]]) -> str:
-    return "".join(one["text"] for one in told if one["type"] == "reply")
+    return "".join(one["text"] for one in told if one["type"] == "reply_delta")
 
 
 def seconds_of(wav: bytes) -> float:
@@ -173,12 +178,12 @@ def test_speech_without_an_ear_is_an_error_and_the_conversation_goes_on(voice: P
     assert reply_of(told) == "That makes 2."
 
 
-@pytest.mark.parametrize("said", ["", "   ", "x" * 2001])
+@pytest.mark.parametrize("said", ["", "   ", "x" * 4001])
 def test_nothing_and_too_much_are_refused_in_a_sentence(voice: Program, said: str) -> None:
     with connect(voice.websocket_url("/ws/conversation")) as socket:
         told, sounds = turn(socket, said)
     assert told[0]["type"] == "error"
-    assert "2000 characters" in told[0]["message"]
+    assert "what you say" in told[0]["message"] or "4000 characters" in told[0]["message"]
     assert sounds == []
 
 
@@ -227,7 +232,7 @@ def test_the_page_brings_the_overlay_and_opens_its_socket_only_once_ready(voice:
     page = voice.http.get("/").text
     # A component that is named here decides, optional or not: without its library the page would never be ready.
     assert '<glowplug-overlay src="/api/ready" mode="card">' in page
-    assert page.index("await whenReady") < page.index("new WebSocket")
+    assert page.index("await whenReady") < page.index("new Talk")
     assert voice.http.get("/glowplug/overlay.js").status_code == 200
 
 
@@ -252,10 +257,10 @@ def test_speech_is_heard_where_the_library_is_installed(tmp_path: Path) -> None:
         question = program.http.post("/api/speech", json={"text": "What is six times seven?"}).content
         with connect(program.websocket_url("/ws/conversation")) as socket:
             told, sounds = turn(socket, question)
-            assert told[0] == {"type": "transcript", "text": "What is 6 times 7?"}
+            assert told[0] == {"type": "transcript", "turn": 1, "text": "What is 6 times 7?"}
             assert reply_of(told) == "That makes 42."
             assert seconds_of(sounds[0]) > 0.5
-            told, sounds = turn(socket, b"not a sound")
+            told, sounds = turn(socket, b"RIFF, but not a sound")
             assert (told[0]["type"], told[0]["component"], sounds) == ("error", "stt", [])
 
 
