@@ -1,4 +1,4 @@
-"""A small server that speaks Ollama's HTTP API, for tests and for machines without Ollama.
+"""A small server that speaks Ollama's HTTP API (and OpenAI's, as Ollama does), for machines without Ollama.
 
 It has one model, `llama3.2`, which really answers, if simply: it does sums and otherwise counts what it was told.
 
@@ -57,6 +57,15 @@ class Chat(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class Completion(BaseModel):
+    """The body of `/v1/chat/completions`."""
+
+    model: str
+    messages: list[Message]
+    stream: bool = False
+    max_tokens: int | None = None
+
+
 @app.get("/")
 async def root() -> PlainTextResponse:
     """Say what Ollama says."""
@@ -87,6 +96,38 @@ async def chat(body: Chat) -> Any:
     if not body.stream:
         return JSONResponse(final(body.model, began, len(pieces), "".join(pieces)))
     return StreamingResponse(streamed(body.model, pieces, began), media_type="application/x-ndjson")
+
+
+@app.get("/v1/models")
+async def models() -> dict[str, Any]:
+    """List the model as OpenAI's clients want it."""
+    return {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "library"}]}
+
+
+@app.post("/v1/chat/completions")
+async def completions(body: Completion) -> Any:
+    """Answer the last message as OpenAI's clients want it: in events, or whole."""
+    if body.model not in (MODEL, MODEL.partition(":")[0]):
+        return JSONResponse({"error": {"message": f"model '{body.model}' not found", "code": "model_not_found"}}, 404)
+    pieces = re.findall(r"\S+\s*", reply(body.messages))[: body.max_tokens]
+    usage = {"prompt_tokens": 0, "completion_tokens": len(pieces), "total_tokens": len(pieces)}
+    if body.stream:
+        return StreamingResponse(events(body.model, pieces, usage), media_type="text/event-stream")
+    message = {"role": "assistant", "content": "".join(pieces)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {"id": "chat-1", "object": "chat.completion", "model": body.model, "choices": [choice], "usage": usage}
+
+
+async def events(model: str, pieces: list[str], usage: dict[str, int]) -> AsyncIterator[str]:
+    """Yield one event for each piece, one that ends the answer, and the mark that no more will come."""
+    head = {"id": "chat-1", "object": "chat.completion.chunk", "model": model}
+    for piece in pieces:
+        choice = {"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}
+        yield f"data: {line({**head, 'choices': [choice]})}\n"
+        await asyncio.sleep(0)
+    last = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    yield f"data: {line({**head, 'choices': [last], 'usage': usage})}\n"
+    yield "data: [DONE]\n\n"
 
 
 async def streamed(model: str, pieces: list[str], began: int) -> AsyncIterator[str]:

@@ -64,8 +64,7 @@ def test_the_app_speaks_with_glowplugs_own_models_and_understands_what_it_said(t
             program.wait_ready()
             assert '"./talk.js"' in program.http.get("/").text
             assert "class Talk" in program.http.get("/talk.js").text
-            until(lambda: program.service("stt")["status"] != "loading", "the ear is settled", log=program.log)
-            assert program.service("stt")["ready"], program.service("stt")
+            until(lambda: program.service("stt")["ready"], "the ear is ready", log=program.log)
             with connect(program.websocket_url("/ws/conversation")) as socket:
                 socket.send(json.dumps({"type": "text", "text": "What is 6 times 7?"}))
                 sounds = [frame for frame in frames(socket) if isinstance(frame, bytes)]

@@ -79,3 +79,15 @@ def test_another_model_is_not_found(ollama: Program) -> None:
     answer = ollama.http.post("/api/chat", json={"model": "mistral", "messages": []})
     assert answer.status_code == 404
     assert answer.json() == {"error": "model 'mistral' not found"}
+
+
+def test_clients_of_openai_find_its_model_and_are_answered_whole_or_in_events(ollama: Program) -> None:
+    (model,) = ollama.http.get("/v1/models").json()["data"]
+    asked = {"model": model["id"], "messages": [{"role": "user", "content": "6 times 7"}]}
+    whole = ollama.http.post("/v1/chat/completions", json=asked).json()
+    assert whole["choices"][0]["message"]["content"] == "That makes 42."
+    events = ollama.http.post("/v1/chat/completions", json=asked | {"stream": True}).text.split("\n\n")[:-1]
+    assert events[-1] == "data: [DONE]"
+    deltas = [json.loads(event.removeprefix("data: "))["choices"][0]["delta"] for event in events[:-1]]
+    assert "".join(delta.get("content", "") for delta in deltas) == "That makes 42."
+    assert ollama.http.post("/v1/chat/completions", json=asked | {"model": "mistral"}).status_code == 404

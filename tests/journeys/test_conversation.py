@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,3 +151,16 @@ def test_a_recording_is_kept_no_longer_than_it_is_listened_to(talkative: System)
         socket.send(sound["data"])
         frames(socket, "reply_done")
     assert not list((talkative.folder / "data" / "artifacts").glob("inputs/**/speech.*"))
+
+
+@pytest.mark.chaos
+def test_a_real_voice_is_understood_by_a_real_ear(tmp_path: Path) -> None:
+    with system(tmp_path, HF_HUB_OFFLINE="1") as plug:
+        plug.up("tts", "stt", SPEAKING[0])
+        plug.wait_ready("chat", "tts", "stt")
+        with talk(plug, "?language=en") as socket:
+            (sound, *_) = (frame for frame in answer(socket, "the train leaves at noon") if frame["type"] == "audio")
+            assert sound["data"].startswith(b"RIFF")
+            socket.send(sound["data"])
+            transcript, *_ = frames(socket, "reply_done")
+    assert "the train leaves at noon" in transcript["text"].lower()
