@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from glowplug.client import AsyncClient, Client
     from glowplug.errors import GlowplugError, InvalidInput, JobFailed, NotReady, Unavailable
     from glowplug.load_context import LoadContext
-    from glowplug.model import Batch, File, Image, Model, RunContext, task
+    from glowplug.model import Batch, File, Folder, Image, Model, RunContext, task
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ _HOMES = {
     "Batch": "model",
     "Client": "client",
     "File": "model",
+    "Folder": "model",
     "GlowplugError": "errors",
     "Image": "model",
     "InvalidInput": "errors",
@@ -45,6 +46,7 @@ __all__ = [
     "Batch",
     "Client",
     "File",
+    "Folder",
     "GlowplugError",
     "Image",
     "InvalidInput",
