@@ -77,13 +77,18 @@ class Conversations:
     async def echo(self, websocket: WebSocket) -> None:
         """Say back what comes, to try whether WebSockets get through."""
         await websocket.accept(next(iter(websocket.scope.get("subprotocols", ())), None))
+        # Time that runs out is an OSError too.
         with suppress(WebSocketDisconnect, OSError):
-            while True:
-                async with asyncio.timeout(self._limits.idle_seconds):
-                    frame = await websocket.receive()
-                    if frame["type"] == "websocket.disconnect":
-                        return
-                    await websocket.send({**frame, "type": "websocket.send"})
+            while await self._said_back(websocket):
+                continue
+
+    async def _said_back(self, websocket: WebSocket) -> bool:
+        async with asyncio.timeout(self._limits.idle_seconds):
+            frame = await websocket.receive()
+            if frame["type"] == "websocket.disconnect":
+                return False
+            await websocket.send({**frame, "type": "websocket.send"})
+            return True
 
     async def _engines(self, websocket: WebSocket) -> Engines:
         if self._open >= self._limits.conversations:

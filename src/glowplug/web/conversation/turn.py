@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from glowplug.errors import DeadlineExceeded, GlowplugError, NotReady, TaskFailed, TooLarge, UserError
 from glowplug.events import emit
@@ -19,6 +19,7 @@ from glowplug.web.conversation.utterance import Utterance
 from glowplug.web.conversation.wire import Gone, Wire
 
 T = TypeVar("T")
+_OVER: Any = object()
 SENTENCES_AHEAD = 8
 """How many sentences may wait to be spoken; then the chat waits too."""
 
@@ -141,14 +142,13 @@ class Turn:
 async def guarded(component: str, begin: Callable[[], AsyncIterator[T]]) -> AsyncGenerator[T, None]:
     """Yield what an engine gives; closing this closes the engine, so that its model stops. Raises `Trouble`."""
     with troubles(component):
-        source = begin()
+        source = aiter(begin())
     try:
         while True:
             with troubles(component):
-                try:
-                    value = await anext(source)
-                except StopAsyncIteration:
-                    return
+                value = await anext(source, _OVER)
+            if value is _OVER:
+                return
             yield value
     finally:
         close = getattr(source, "aclose", None)
