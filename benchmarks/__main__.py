@@ -25,6 +25,7 @@ NAMES = (
     "million_rows",
     "eta",
     "embeddings",
+    "image_steps",
     "digits_quality",
     "big_weights",
     "detector",
