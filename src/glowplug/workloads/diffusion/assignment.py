@@ -56,9 +56,11 @@ class Assignment:
         known = inspect.signature(self.pipeline.__call__).parameters
         return {name: value for name, value in wanted.items() if value is not None and name in known}
 
-    def facts(self, model: str, seed: int) -> dict[str, Any]:
+    def facts(self, loaded: Loaded, seed: int) -> dict[str, Any]:
         """Return how a picture of that seed came about."""
-        told = {**self.arguments, "model": model, "seed": seed}
+        told = {**self.arguments, "model": loaded.title, "seed": seed}
+        if loaded.loras:
+            told["loras"] = ", ".join(loaded.loras)
         names = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
         return {names.get(name, name): value for name, value in told.items() if name != "max_sequence_length"}
 
@@ -67,7 +69,7 @@ class Assignment:
         asked = {name: value for name, value in asdict(self.order).items() if name not in ("image", "mask")}
         pictures = {name: _digest(picture) for name, picture in self.pictures.items()}
         kinds = [type(self.pipeline).__name__, type(self.pipeline.scheduler).__name__]
-        told = [asked, self.arguments, pictures, kinds, loaded.title, loaded.dtype]
+        told = [asked, self.arguments, pictures, kinds, loaded.title, loaded.loras, loaded.dtype]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

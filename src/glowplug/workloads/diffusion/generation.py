@@ -118,6 +118,9 @@ class Session:
     def _previews(self) -> Previews:
         pipeline, (width, height) = self._assignment.pipeline, self._assignment.size
         seconds = self._loaded.preview_seconds
+        if self._loaded.family == "other" and hasattr(pipeline, "_unpack_latents"):
+            # Packed in a way of its own, which nobody looked at.
+            seconds = 0
 
         def unpacked(latents: Tensor) -> Tensor:
             if latents.ndim == 4:
@@ -132,5 +135,5 @@ class Session:
         tells = self._loaded.metadata if told is None else told
         shown = (pixels.permute(0, 2, 3, 1).float() * 255).round().to(torch.uint8).cpu().numpy()
         for seed, picture in zip(seeds, shown, strict=True):
-            facts = self._assignment.facts(self._loaded.title, seed) if tells else None
+            facts = self._assignment.facts(self._loaded, seed) if tells else None
             yield encoded(self._assignment.finish(Image.fromarray(picture)), order.format, facts)

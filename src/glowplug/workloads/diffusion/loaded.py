@@ -17,7 +17,7 @@ class Loaded:
     `negative` says whether it knows negative prompts, `metadata` whether files tell how they came about, unless the
     caller says. `title` names the model in them. Previews come every `preview_seconds`, 0 being never. Pictures of
     one order are drawn together as long as they have no more than `pixels_at_once`, with 0 one after another. A T5
-    reads `prompt_tokens` of a prompt.
+    reads `prompt_tokens` of a prompt. `loras` were melted into the weights.
     """
 
     family: Family
@@ -36,3 +36,4 @@ class Loaded:
     pixels_at_once: int = 0
     prompt_tokens: int = 512
     title: str = ""
+    loras: tuple[str, ...] = ()

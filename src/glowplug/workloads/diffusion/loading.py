@@ -144,6 +144,7 @@ def _loaded(kin: Kin, survey: Survey, options: ImageOptions, plan: Plan, need: N
         # What "schnell" was distilled with.
         prompt_tokens=256 if family == "flux" and guidance is None else 512,
         title=_title(options, survey),
+        loras=tuple(f"{one.source}@{one.scale:g}" for one in options.lora),
     )
 
 

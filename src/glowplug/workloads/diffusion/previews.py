@@ -122,7 +122,12 @@ class Previews:
         begun = self._now()
         if self._colours is None or begun < self._due:
             return None
-        made = jpeg(self._colours.shown(self._unpacked(latents)))
+        unpacked = self._unpacked(latents)
+        if unpacked.shape[1] != len(self._colours.factors):
+            # They are not the autoencoder's: another one comes before it.
+            self._colours = None
+            return None
+        made = jpeg(self._colours.shown(unpacked))
         ended = self._now()
         self._due = ended + max(self._seconds, (ended - begun) / MOST_SHARE)
         return made

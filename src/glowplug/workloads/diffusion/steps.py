@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glowplug.errors import Interrupted, TaskFailed
+from glowplug.errors import Interrupted, InvalidInput, TaskFailed
 from glowplug.model import RunContext
 from glowplug.workloads.diffusion.latents import Midway, Place, Unstorable, state_of
 from glowplug.workloads.diffusion.order import LARGEST_SEED
@@ -95,6 +95,7 @@ class Pass:
 
         Raises:
             TaskFailed: they are no numbers.
+            InvalidInput: the model's own safety checker held one back.
         """
         pipeline = _own(self._drawing.pipeline, self._chances)
         repeated = {name: [value] * self._count for name, value in self._drawing.repeated.items()}
@@ -111,7 +112,7 @@ class Pass:
                     callback_on_step_end=after_step,
                     output_type="pt",
                 )
-            return checked(drawn.images, "pictures")
+            return checked(_passed(drawn).images, "pictures")
         except BaseException:
             # Weights that were brought to the device for this pass go back to where they wait.
             pipeline.maybe_free_model_hooks()
@@ -178,6 +179,14 @@ def checked(values: Tensor, what: str) -> Tensor:
         told = f"the model's {what} are not numbers (NaN or infinite)"
         raise TaskFailed(f"{told}; a load with dtype=bfloat16 or float32 may mend it, or other weights")
     return values
+
+
+def _passed(drawn: Any) -> Any:
+    """Return what was drawn, unless a safety checker blackened some of it."""
+    if any(getattr(drawn, "nsfw_content_detected", None) or ()):
+        told = "the model's safety checker held a picture back; change the prompt, or try another seed"
+        raise InvalidInput(told, fields=["prompt"])
+    return drawn
 
 
 def _own(pipeline: Any, chances: list[torch.Generator]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import weakref
@@ -170,7 +171,7 @@ def test_an_edit_keeps_the_shape_of_a_photograph_on_its_side(loaded: Loaded, tmp
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_files_tell_how_they_came_about(tiny: dict[str, Loaded], form: str, tmp_path: Path) -> None:
     values = {"format": form, "count": 2, "negative_prompt": "blurry"}
-    files = Job(model(tiny["sdxl"]), tmp_path, "edit", values).files()
+    files = Job(model(tiny["sdxl"], loras=("style@0.8",)), tmp_path, "edit", values).files()
     assert facts_of(shown(files[1])) == {
         "prompt": "an astronaut on a horse",
         "negative_prompt": "blurry",
@@ -178,6 +179,7 @@ def test_files_tell_how_they_came_about(tiny: dict[str, Loaded], form: str, tmp_
         "guidance": 5.0,
         "strength": 0.9,
         "model": "tiny-sdxl",
+        "loras": "style@0.8",
         "seed": 6,
     }
 
@@ -301,8 +303,9 @@ def test_a_checkpoint_of_another_picture_or_model_is_not_used(tiny: dict[str, Lo
     left = Job(model(tiny["flux"]), tmp_path, "edit").interrupted(2)
     other = Job(model(tiny["flux"]), tmp_path / "image", "edit", {"image": SOURCE.rotate(90)})
     assert "begun anew" in other.run(resumed=left)[0].lines[0]
-    renamed = Job(model(tiny["flux"], title="another"), tmp_path / "model", "edit")
-    assert "begun anew" in renamed.run(resumed=left)[0].lines[0]
+    for number, change in enumerate(({"title": "another"}, {"loras": ("style@0.8",)}, {"dtype": "bfloat16"})):
+        other = Job(model(tiny["flux"], **change), tmp_path / str(number), "edit")
+        assert "begun anew" in other.run(resumed=left)[0].lines[0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "foreign", "older"])
@@ -403,6 +406,22 @@ def test_weights_that_give_no_numbers_fail_the_job_with_the_reason(tmp_path: Pat
         Job(model(broken), tmp_path / "stopped").interrupted(2)
 
 
+def test_a_picture_that_a_safety_checker_blackened_fails_the_job_with_the_reason(
+    tiny: dict[str, Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type(tiny["flux"].generate)
+    drawn = kind.__call__
+
+    def suspicious(self: Any, **arguments: Any) -> Any:
+        done = drawn(self, **arguments)
+        done.nsfw_content_detected = [True]
+        return done
+
+    monkeypatch.setattr(kind, "__call__", functools.wraps(drawn)(suspicious))
+    with pytest.raises(InvalidInput, match="safety checker"):
+        Job(model(tiny["flux"]), tmp_path).run()
+
+
 # --- refusals ---
 
 REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
@@ -482,6 +501,12 @@ def test_a_preview_that_takes_long_makes_the_next_one_wait() -> None:
     # Half a second was spent, so that the next comes after 25 of them.
     assert looking.preview(latents) is None
     assert looking.preview(latents) is not None
+
+
+def test_latents_that_are_not_the_autoencoders_have_no_preview() -> None:
+    looking = Previews(ColourMap(torch.eye(3), torch.zeros(3)), 1e-9, lambda latents: latents)
+    assert looking.preview(torch.rand(1, 16, 8, 8)) is None
+    assert looking.preview(torch.rand(1, 3, 8, 8)) is None
 
 
 def test_latents_that_are_no_numbers_still_have_a_preview() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
+import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -99,6 +102,19 @@ def test_strength_lies_above_zero_and_up_to_one(strength: float) -> None:
     picture = schema("edit").spec.options.example or {}
     with pytest.raises(InvalidInput, match="strength"):
         read("edit", **{**picture, "strength": strength})
+
+
+@pytest.mark.parametrize("name", ["image", "mask"])
+def test_a_picture_of_a_hundred_megapixels_is_refused_by_name(name: str) -> None:
+    header = struct.pack(">II5B", 12_000, 9_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    example = schema("inpaint").spec.options.example or {}
+    with pytest.raises(InvalidInput, match="pixels") as refused:
+        read("inpaint", **{**example, name: "data:image/png;base64," + base64.b64encode(png).decode()})
+    assert [place["loc"] for place in refused.value.data["fields"]] == [name]
 
 
 class Echo:
