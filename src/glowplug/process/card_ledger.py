@@ -64,7 +64,7 @@ class Ledger:
             mine = edit(others)
             page = msgspec.json.encode(mine)
             # A page that stays as it is wakes nobody.
-            if page != self._page:
+            if page != self._page or not self._is_there():
                 self._put(page)
                 self._page = page
             self.seen_at = self.changed_at()
@@ -77,8 +77,7 @@ class Ledger:
         with suppress(OSError, SettingsError, TimeoutError), self._alone():
             self._path.unlink(missing_ok=True)
             self._mark()
-        os.close(self._descriptor)
-        self._descriptor, self._page = None, b""
+        self._let_go()
 
     def remembered_bytes(self, key: str) -> int | None:
         """Return what a load that is known by `key` took the last time, None if there was none."""
@@ -103,13 +102,26 @@ class Ledger:
         paths = [path for path in sorted(self._folder.glob(f"*{_ENDING}")) if path != self._path]
         return [tenant for tenant in map(_read, paths) if tenant is not None]
 
+    def _is_there(self) -> bool:
+        """Say whether others find our page: somebody may have emptied the folder."""
+        with suppress(OSError):
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        return False
+
     def _put(self, page: bytes) -> None:
-        if self._descriptor is None:
+        if not self._is_there():
+            self._let_go()
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert self._descriptor is not None
         os.pwrite(self._descriptor, page, 0)
         os.ftruncate(self._descriptor, len(page))
         self._mark()
+
+    def _let_go(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._page = None, b""
 
     def _mark(self) -> None:
         # The file system's own clock is too coarse to tell two changes apart.
@@ -117,26 +129,29 @@ class Ledger:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
+        descriptor = None
         try:
             self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            _lock(descriptor, time.monotonic() + LOCK_SECONDS)
+            yield
+        except TimeoutError:
+            raise
         except OSError as error:
             raise SettingsError(
                 f"{self._folder} cannot be written to ({error.strerror}), so models cannot share a card; "
-                "make it writable, or point GLOWPLUG_DATA at another folder"
+                "make it writable and its disk not full, or point GLOWPLUG_DATA at another folder"
             ) from error
-        try:
-            _lock(descriptor, time.monotonic() + LOCK_SECONDS)
-            yield
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _read(path: Path) -> Tenant | None:
-    """Return a page, None if its owner is gone: then it is removed."""
+    """Return a page, None if its owner is gone, then it is removed, or if it is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return None
     try:
         with suppress(BlockingIOError):
@@ -144,7 +159,7 @@ def _read(path: Path) -> Tenant | None:
             path.unlink(missing_ok=True)
             return None
         return _decoder.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, OSError):
         return None
     finally:
         os.close(descriptor)
