@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from glowplug.clock import Clock
+from glowplug.errors import SettingsError
 from glowplug.lifecycle import in_thread
 from glowplug.process.card_ledger import Edit, Ledger
-from glowplug.process.cards import Card, CardSpec, Stand, Tenant, Wish, reason, rooms, settled
+from glowplug.process.cards import Card, CardSpec, Stand, Tenant, Wish, held_on, reason, rooms, settled
 from glowplug.process.devices import CUDA, used_bytes
 
 POLL_SECONDS = 0.2
@@ -36,11 +36,17 @@ class Seat:
         self._mine = Tenant(self._ledger.page_id, name)
         self._count = 0
         self._awaited = False
+        self._room_bytes = 0
 
     @property
     def held_bytes(self) -> int:
         """Return what the model holds on its card, as written down."""
         return self._mine.held_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """Return what there was on the card for the model alone when it was let in."""
+        return self._room_bytes
 
     async def admit(
         self, cards: Sequence[Card], wanted_bytes: int, asked: asyncio.Event, waits: Callable[[str], None]
@@ -58,7 +64,10 @@ class Seat:
                 continue
             others, whom = await self._write(partial(self._wishing, weighed, wanted_bytes, asked.is_set()))
             if self._mine.stand is Stand.LOADING:
-                return next(card for card in weighed if card.identity == self._mine.card)
+                card = next(card for card in weighed if card.identity == self._mine.card)
+                there = rooms([card], self._spec.limit_bytes, others)[card.identity]
+                self._room_bytes = max(0, there - held_on(others, card.identity))
+                return card
             if whom:
                 return None
             if (why := reason(self._mine, others, weighed)) != said:
@@ -99,9 +108,13 @@ class Seat:
 
     async def outside(self) -> None:
         """Say that nothing of the model is on any card."""
-        blank = Tenant(self._mine.id, self._mine.name)
-        if self._mine != blank:
-            await self._be(blank)
+        self._mine = Tenant(self._mine.id, self._mine.name)
+        try:
+            # Always: what we know may be behind our page, where the last write was cancelled.
+            await in_thread(None, self._ledger.write, partial(_as_it_is, self._mine))
+        except (SettingsError, TimeoutError):
+            # Without a page nothing is held either.
+            await self.close()
 
     async def close(self) -> None:
         """Take the page away."""
@@ -143,10 +156,16 @@ class Seat:
             return mine
 
         while True:
-            with suppress(TimeoutError):
+            try:
                 self._mine, others = await in_thread(None, self._ledger.write, write)
                 self._awaited = any(one.wish is not None and one.wish.urgent for one in others)
                 return others, told[-1]
+            except TimeoutError:
+                pass
+            except SettingsError:
+                # A model that is loaded serves on: nobody can be told to make room, and nobody can ask for it.
+                if self._mine.stand is Stand.OUTSIDE:
+                    raise
             await self._clock.sleep(POLL_SECONDS)
 
     async def _weighed(self, card: Card) -> Card:

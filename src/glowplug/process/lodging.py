@@ -71,8 +71,7 @@ class Lodging:
         wanted = said if said is not None else min(_guess(cards[0].device, paths), largest)
         self._short_of = largest if wanted < largest and said is None else None
         self._card = await self._admitted(life, self._seat, cards, wanted)
-        free = rooms([self._card], limit, ())[self._card.identity]
-        return Placed(self._card.device, free)
+        return Placed(self._card.device, self._seat.room_bytes)
 
     async def stay(self, life: Life) -> None:
         """Make room for others whenever that is due, and come back when work waits; ends with the process."""
@@ -148,12 +147,13 @@ class Lodging:
         return Use(self._it.calls.aloft > 0, self._it.calls.count, life.held_bytes or 0)
 
     async def _fall_silent(self, life: Life, whom: str) -> None:
-        """Take no new calls, and wait for the end of those that run."""
+        """Take no new calls, and wait for the end of those that run, and of a warm-up."""
         component, calls = self._it.component, self._it.calls
         component.sleep(f"makes room for {whom}")
         await calls.landed()
         life.serving = False
         self._it.places.close(NotReady(f"{component.name} makes room for {whom}; ask again", retry_after=1))
+        await life.settled()
 
     async def _lie_down(self, life: Life, seat: Seat) -> bool:
         """Let the model sleep in host memory; one that cannot is unloaded: then the answer is False."""
