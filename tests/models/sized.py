@@ -14,11 +14,17 @@ class Sized(Model):
         self.megabytes = int(ctx.options["megabytes"])
         self.room = bytearray(b"x") * (self.megabytes * MEGABYTE)
         self.wakes = 0
+        self.room_bytes = ctx.room_bytes or 0
 
     @task
     def size(self, ctx: RunContext) -> list[int]:
         """Say how much lies on the device, and how often it came back."""
         return [len(self.room) // MEGABYTE, self.wakes]
+
+    @task
+    def room(self, ctx: RunContext) -> int:
+        """Say how many megabytes it was told there are for it."""
+        return self.room_bytes // MEGABYTE
 
     @task
     def hold(self, ctx: RunContext, until: str) -> str:
@@ -40,6 +46,16 @@ class Sleeper(Sized):
 class Insomniac(Sleeper):
     def sleep(self) -> None:
         raise RuntimeError("the copy failed")
+
+
+class Drowsy(Sleeper):
+    def wake(self) -> None:
+        raise RuntimeError("the copy back failed")
+
+
+class Coma(Sleeper):
+    def sleep(self) -> None:
+        time.sleep(60)
 
 
 class Knowing(Sized):

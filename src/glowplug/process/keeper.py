@@ -122,7 +122,7 @@ class Keeper(Startable):
 
     def try_again(self) -> None:
         """Begin afresh after having given up; where only something that the model leans on fails, look at it now."""
-        if self.serving:
+        if self.serving and self._component.status.is_failed:
             self.send(Check())
         else:
             self._asked_again.set()
@@ -352,7 +352,8 @@ class Keeper(Startable):
 
     def _serve(self, life: Life, message: Serving) -> None:
         life.output.drain()
-        life.serving, life.held_bytes = True, message.held_bytes
+        life.serving = life.was_ready = True
+        life.held_bytes = message.held_bytes
         life.answers.put_nowait(message)
         self._show_device(message.device)
         # Ready first: whoever hears of a free slot must find a model that says it is ready.
@@ -367,7 +368,8 @@ class Keeper(Startable):
 
     def _checked(self, life: Life, message: Checked) -> None:
         life.wrong = message.error
-        if life.serving:
+        # One that is falling asleep shows that, and looks again when it wakes.
+        if life.serving and self._component.status is not Status.SLEEPING:
             self._lean(life)
 
     def _lean(self, life: Life) -> None:

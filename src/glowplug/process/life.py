@@ -24,6 +24,7 @@ LAST_WORDS_SECONDS = 1.0
 class Life:
     """A started process of `model`. `attempt` is the component's number for the load that it is.
 
+    `serving` says whether it takes calls, `was_ready` whether it ever did: one that sleeps is no load that failed.
     `wrong` says what is wrong with what the model leans on, None while that works; `held_bytes` what it holds on its
     device, as far as it is known; `put_away` that it was ended to make room. `answers` are those to the load, to
     `Sleep` and to `Wake`.
@@ -34,7 +35,7 @@ class Life:
         self.attempt = attempt
         self.output = output
         self.vitals = Vitals(spawned.process.pid)
-        self.serving = False
+        self.serving = self.was_ready = False
         self.wrong: str | None = None
         self.described: asyncio.Future[Described] = asyncio.get_running_loop().create_future()
         self.held_bytes: int | None = None
@@ -78,7 +79,7 @@ class Life:
     def kill(self, death: Death) -> None:
         """End it at once; the first reason given stays."""
         if self._killed is None and self._spawned.process.returncode is None:
-            self._killed = replace(death, was_ready=self.serving)
+            self._killed = replace(death, was_ready=self.was_ready)
             emit("model.killed", model=self.model, pid=self.pid, reason=death.why)
             kill_group(self.pid)
 
@@ -94,6 +95,11 @@ class Life:
         waiting, self._warmed = self._warmed, None
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
+
+    async def settled(self) -> None:
+        """Wait for the end of a warm-up that runs, however it ends."""
+        if self._warmed is not None:
+            await asyncio.wait({self._warmed})
 
     def abandon(self, why: NotReady) -> None:
         """Let those go who wait for a warm-up."""
@@ -138,7 +144,7 @@ class Life:
             return Death(self._broken.message, ErrorClass(self._broken.error_class), exit_name(status))
         emit("model.exited", model=self.model, pid=self.pid, exit=exit_name(status))
         starved = status == -signal.SIGKILL and self.vitals.kernel_ran_out_of_memory()
-        return crash(status, was_ready=self.serving, out_of_memory=starved)
+        return crash(status, was_ready=self.was_ready, out_of_memory=starved)
 
     def _damaged(self, error: Exception) -> None:
         self.kill(Death(f"its messages make no sense: {error}", ErrorClass.PERMANENT))

@@ -165,5 +165,6 @@ async def hosted(
         async with asyncio.timeout(SECONDS):
             await host.stop()
         events.set_sink(previous)
-    assert [fields["pid"] for fields in rig.told("model.spawned") if psutil.pid_exists(fields["pid"])] == []
+    mine = [fields["pid"] for fields in rig.told("model.spawned") if fields["model"] == model]
+    assert [pid for pid in mine if psutil.pid_exists(pid)] == []
     assert list((tmp_path / "scratch").glob("*/*")) == []

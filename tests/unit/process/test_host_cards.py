@@ -6,70 +6,14 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tests.unit.process.rig import MODELS, SECONDS, Rig, hosted
+from tests.unit.process.house import house, size, waits
+from tests.unit.process.rig import Rig
 
 from glowplug.errors import NotReady
-from glowplug.process.cards import CardSpec, Turns
-from glowplug.readiness.component_snapshot import ComponentSnapshot, ErrorClass
+from glowplug.readiness.component_snapshot import ErrorClass
 from glowplug.readiness.state import Status
-
-CARD_BYTES = 200 << 20
-TURNS = Turns(idle_seconds=0.0, turn_seconds=0.3)
-
-
-@dataclass
-class House:
-    """A folder, a card, and the models on it."""
-
-    folder: Path
-    stack: AsyncExitStack
-
-    async def model(
-        self, name: str, megabytes: int, kind: str = "Sized", *, limit: int = CARD_BYTES, **more: Any
-    ) -> Rig:
-        """Host a model of a size."""
-        home = self.folder / name
-        home.mkdir()
-        (home / f"{name}.py").write_text(f"from sized import {kind}\n\nclass {name.title()}({kind}):\n    pass\n")
-        spec = CardSpec(folder=self.folder / "cards", limit_bytes=limit, turns=TURNS)
-        environment = {**os.environ, "PYTHONPATH": str(MODELS)}
-        return await self.stack.enter_async_context(
-            hosted(
-                home,
-                name,
-                target=f"{home / name}.py:{name.title()}",
-                options={"megabytes": str(megabytes)},
-                cards=spec,
-                environment=environment,
-                **more,
-            )
-        )
-
-
-@asynccontextmanager
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with asyncio.timeout(SECONDS), AsyncExitStack() as stack:
-        yield House(tmp_path, stack)
-
-
-def asleep(seen: ComponentSnapshot) -> bool:
-    return seen.status is Status.SLEEPING
-
-
-def waits(seen: ComponentSnapshot) -> bool:
-    return asleep(seen) and (seen.reason or "").startswith("waits for room")
-
-
-async def size(rig: Rig) -> list[int]:
-    """Return what the model says of itself."""
-    answer: list[int] = json.loads((await rig.run("size")).output_json)
-    return answer
 
 
 async def test_models_that_fit_together_stay_together(tmp_path: Path) -> None:
@@ -93,9 +37,7 @@ async def test_one_that_nobody_waits_for_makes_nobody_leave(tmp_path: Path) -> N
 
 async def test_work_for_one_puts_another_to_sleep_and_wakes_it_again(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
-        first = await here.model("first", 150, "Sleeper")
-        second = await here.model("second", 150, "Knowing", ready=False)
-        await second.until(waits)
+        first, second = await here.pair("Sleeper")
         await second.host.reload()
         await second.until_ready()
         assert first.component.snapshot().reason == "sleeps in host memory; wakes when work waits for it"
@@ -114,9 +56,7 @@ async def test_work_for_one_puts_another_to_sleep_and_wakes_it_again(tmp_path: P
 
 async def test_one_that_cannot_fall_asleep_is_unloaded(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
-        first = await here.model("first", 150, "Insomniac")
-        second = await here.model("second", 150, "Knowing", ready=False)
-        await second.until(waits)
+        first, second = await here.pair("Insomniac")
         await second.host.reload()
         await second.until_ready()
         assert (first.component.snapshot().reason or "").startswith("unloaded")
