@@ -118,9 +118,11 @@ class _Way:
 def decide(tenants: Sequence[Tenant], now: float, turns: Turns) -> Decision:
     """Say who is let in and who makes room: those for whom work waits first, in the order of asking.
 
-    A card for which somebody waits with others leaving it is closed to those who asked later; a wish that nothing can
-    fulfil yet holds nobody up.
+    A card for which somebody waits with others leaving it is closed to those who asked later. A wish that nothing can
+    fulfil yet holds nobody up for a turn; after that the card that can fulfil it soonest is kept for it.
     """
+    # Everybody has to see the same one in front, whose page comes last for itself.
+    tenants = sorted(tenants, key=lambda one: one.id)
     admitted: dict[str, str] = {}
     leaving: dict[str, str] = {}
     promised: Counter[str] = Counter()
@@ -142,6 +144,9 @@ def decide(tenants: Sequence[Tenant], now: float, turns: Turns) -> Decision:
             if way := min((way for way in ways if way is not None), key=lambda way: way.cost, default=None):
                 leaving |= dict.fromkeys((one.id for one in way.away), tenant.name)
                 closed.add(way.card)
+            elif now - wish.since >= turns.turn_seconds:
+                # Small ones that change places would else never stand still together for a large one.
+                closed.update(_kept(tenant, free, tenants))
     return Decision(admitted, leaving)
 
 
@@ -210,6 +215,19 @@ def gigabytes(count: int) -> str:
 def _order(tenant: Tenant) -> tuple[bool, float, str]:
     assert tenant.wish is not None
     return not tenant.wish.urgent, tenant.wish.since, tenant.id
+
+
+def _kept(tenant: Tenant, free: Mapping[str, int], tenants: Sequence[Tenant]) -> list[str]:
+    """Return the card that will have room for `tenant` once those there that are heard of have left, if any."""
+    wish = tenant.wish
+    assert wish is not None
+    lack = {}
+    for card, spare in free.items():
+        there = [one for one in tenants if one.card == card and one.id != tenant.id]
+        deaf = [one for one in there if one.stand is Stand.AWAKE and one.heard < wish.since]
+        if wish.bytes - spare <= sum(one.held_bytes for one in there if one not in deaf):
+            lack[card] = wish.bytes - spare
+    return sorted(lack, key=lambda card: lack[card])[:1]
 
 
 def _way(

@@ -123,9 +123,9 @@ def test_who_asked_later_does_not_slip_into_the_room_that_is_being_made() -> Non
     assert found == Decision({}, {"a": "large"})
 
 
-def test_a_wish_that_nothing_can_fulfil_yet_holds_nobody_up() -> None:
+def test_a_wish_that_nothing_can_fulfil_yet_holds_nobody_up_for_a_turn() -> None:
     loading = Tenant("a", "a", Stand.LOADING, "GPU-a", 12)
-    assert decided(loading, waiting("large", 20, since=900), waiting("small", 5, since=950)).admitted == {
+    assert decided(loading, waiting("large", 20, since=980), waiting("small", 5, since=990)).admitted == {
         "small": "GPU-a"
     }
 
@@ -246,3 +246,45 @@ def _moved(one: Tenant, found: Decision, now: float) -> Tenant:
     if one.id in found.leaving or one.stand is Stand.LEAVING:
         return replace(one, stand=Stand.OUTSIDE, card=None, held_bytes=0)
     return one
+
+
+def test_all_see_the_same_one_in_front_also_of_two_that_came_at_once() -> None:
+    late = [awake(name, 10, busy=True, used=NOW, since=100.0) for name in ("a", "b")]
+    page = waiting("c", 10)
+    assert decided(*late, page) == decided(*reversed(late), page) == decided(page, *late)
+
+
+def test_a_large_one_gets_its_room_from_small_ones_that_change_places() -> None:
+    """Three that fill the card by twos, each busy for its turn, and one that needs the place of two."""
+    pages = {name: Tenant(name, name) for name in ("a", "b", "c", "large")}
+    begins = {"a": 0, "b": 17, "c": 20, "large": 50}
+    asked = let_in = 0.0
+    for now in (float(second) for second in range(200)):
+        for name, begin in begins.items():
+            if now >= begin and not let_in:
+                others = [page for page in pages.values() if page.name != name]
+                page = _driven(pages[name], 15 if name == "large" else 9, now)
+                pages[name] = settled(page, others, now, TURNS)[0]
+                let_in = now if name == "large" and pages[name].stand is Stand.LOADING else 0.0
+                asked = asked or (now if name == "large" else 0.0)
+    assert 0 < let_in - asked <= 3 * TURNS.turn_seconds
+
+
+def _driven(page: Tenant, wanted: int, now: float) -> Tenant:
+    """Let a page follow its life: always wanted, awake as soon as it is in, gone as soon as it is to leave."""
+    if page.stand is Stand.LEAVING:
+        page = Tenant(page.id, page.name)
+    if page.stand is Stand.LOADING:
+        page = replace(page, stand=Stand.AWAKE, since=now, served=True)
+    if page.stand is Stand.AWAKE:
+        return replace(page, busy=True, heard=now, used_at=now)
+    return replace(page, wish=page.wish or Wish(wanted, {"GPU-a": 20}, True, now))
+
+
+def test_no_card_is_kept_for_one_that_it_cannot_hold_or_that_waits_for_one_who_is_silent() -> None:
+    silent = awake("silent", 14, heard=800.0)
+    large, small = waiting("large", 20, since=900.0), waiting("small", 5, since=990.0)
+    assert decided(silent, large, small).admitted == {"small": "GPU-a"}
+    assert decided(awake("busy", 14, busy=True, used=NOW, since=NOW), replace(large), small).admitted == {}
+    huge = waiting("huge", 30, since=900.0)
+    assert decided(awake("busy", 14, busy=True, used=NOW, since=NOW), huge, small).admitted == {"small": "GPU-a"}
