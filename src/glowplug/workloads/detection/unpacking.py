@@ -5,18 +5,23 @@ from __future__ import annotations
 import errno
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from glowplug.errors import DiskFull, InvalidInput
 
 MOST_ENTRIES = 1_000_000
+DEEPEST = 32
+"""Folders in folders: what Python creates and removes step by step must end before its stack does."""
 LARGEST_BYTES = 200 << 30
 FREE_BYTES = 1 << 30
 LARGEST_RATIO = 100
 PIECE_BYTES = 1 << 20
 SHOWN = 20
 ENCRYPTED = 0x1
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Others take as much memory as they like, and fail in words of their own."""
 LEFT_OUT = ("__MACOSX", ".DS_Store")
 
 
@@ -35,7 +40,7 @@ def unpacked(archive: Path, folder: Path, check: Callable[[], None]) -> Path:
             for entry, name in entries:
                 check()
                 left -= _write(held, entry, folder / name, left, check)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError) as error:
         raise _refused(f"not a zip that can be read: {error}") from error
     except OSError as error:
         raise _told(error) from error
@@ -73,10 +78,14 @@ def _wrong(entry: zipfile.ZipInfo) -> Iterator[str]:
         yield "a path outside the archive"
     elif not name.isprintable():
         yield "a name that cannot be printed"
+    if len(parts) > DEEPEST:
+        yield f"more than {DEEPEST} folders deep"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         yield "a link or a device, not a file"
     if entry.flag_bits & ENCRYPTED:
         yield "encrypted"
+    if entry.compress_type not in PACKED:
+        yield "packed in a way other than deflate; pack it with zip's usual one"
 
 
 def _allowed(packed_bytes: int) -> int:

@@ -135,3 +135,25 @@ def test_a_folder_of_several_things_is_the_root_itself(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert root_of(tmp_path) == tmp_path
+
+
+def test_folders_too_deep_to_be_removed_again_are_refused(tmp_path: Path) -> None:
+    assert refusal(entry(tmp_path / "x.zip", "a/" * 1900 + "x"), tmp_path / "out").endswith("folders deep")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_packed_bytes_that_were_changed_are_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as held:
+        held.writestr("images/a.png", bytes(range(256)) * 200)
+    data = bytearray(archive.read_bytes())
+    data[60:90] = bytes(byte ^ 0x5A for byte in data[60:90])
+    archive.write_bytes(data)
+    assert "not a zip that can be read" in refusal(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_ways_of_packing_than_the_usual_one_are_refused(tmp_path: Path, way: int) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", way) as held:
+        held.writestr("images/a.png", "x")
+    assert "packed in a way other than deflate" in refusal(tmp_path / "x.zip", tmp_path / "out")
