@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterable, Mapping
 from typing import Protocol
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from glowplug.lifecycle import cancel
 
 
 class Source(Protocol):
@@ -21,17 +24,26 @@ class Streamed(StreamingResponse):
 
     def __init__(
         self,
-        pieces: AsyncIterator[bytes],
+        pieces: AsyncIterable[bytes],
         source: Source,
-        media_type: str,
+        media_type: str | None = None,
         headers: Mapping[str, str] | None = None,
+        status: int = 200,
     ) -> None:
-        super().__init__(pieces, 200, headers, media_type)
+        super().__init__(pieces, status, headers, media_type)
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
+        """Send the stream to its end, or until the client has left."""
+        del scope
+        # Not in a task group of anyio's: it cancels only who waits, and a stream that always has a piece never does.
+        sending = asyncio.ensure_future(self.stream_response(send))
+        leaving = asyncio.ensure_future(self.listen_for_disconnect(receive))
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
         finally:
+            await cancel(leaving)
+            await cancel(sending)
             await self._source.aclose()

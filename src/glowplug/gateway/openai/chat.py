@@ -14,6 +14,7 @@ from glowplug.gateway.openai.shapes import ChatMessage, ChatRequest
 from glowplug.store import TaskInfo
 
 DEVELOPER = "developer"
+LONGEST_REPLY = 4_000_000
 _PASSED = ("temperature", "top_p", "seed")
 _TAKEN = frozenset(ChatRequest.__struct_fields__)
 
@@ -49,6 +50,7 @@ class Conversation:
     created: int
     includes_usage: bool = False
     _text: list[str] = field(default_factory=list)
+    _characters: int = 0
     _finish_reason: str = "stop"
     _usage: dict[str, int] = field(default_factory=dict)
 
@@ -56,14 +58,20 @@ class Conversation:
         """Return the chunk that begins the reply."""
         return self._chunk({"role": "assistant", "content": ""})
 
-    def take(self, value: Any) -> str:
-        """Take in a value and return its text. Raises `TaskFailed` for one that is none."""
+    def take(self, value: Any) -> None:
+        """Take in a value for the whole. Raises `TaskFailed` for one that is none, and for a reply without an end."""
+        text = self._heard(value)
+        self._text.append(text)
+        self._characters += len(text)
+        if self._characters > LONGEST_REPLY:
+            raise TaskFailed(f"the reply has more than {LONGEST_REPLY} characters; ask for it with stream")
+
+    def _heard(self, value: Any) -> str:
         try:
             piece = msgspec.convert(value, _Piece)
         except msgspec.ValidationError as error:
             said = f"the task serves chat/completions, but yielded a value without a text or of another shape: {error}"
             raise TaskFailed(said) from error
-        self._text.append(piece.text)
         if piece.finish_reason is not None:
             self._finish_reason = piece.finish_reason
             prompt, completion = piece.prompt_tokens or 0, piece.completion_tokens or 0
@@ -75,8 +83,8 @@ class Conversation:
         return piece.text
 
     def next(self, value: Any) -> dict[str, Any] | None:
-        """Take in a value and return its chunk, None if it says nothing."""
-        text = self.take(value)
+        """Return the chunk of a value, None if it says nothing; its text is kept by nobody. Raises as `take` does."""
+        text = self._heard(value)
         return self._chunk({"content": text}) if text else None
 
     def last(self) -> Iterator[dict[str, Any]]:

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from glowplug.gateway import bodies
 from glowplug.gateway.departure import CLIENT_CLOSED_REQUEST, while_present
-from glowplug.gateway.direct import PassedOn, Reply
+from glowplug.gateway.direct import Reply
 from glowplug.gateway.documents import described
 from glowplug.gateway.schemas import JobView, Submit
 from glowplug.gateway.service import Gateway
+from glowplug.gateway.streamed import Streamed
 from glowplug.gateway.subjects import subject_of
 
 _object = msgspec.json.Decoder(dict[str, object])
-
-
-class StreamedReply(StreamingResponse):
-    """Passes a worker's stream on, and lets go of the worker whatever happens."""
-
-    def __init__(self, stream: PassedOn, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(stream, status, headers)
-        self._stream = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._stream.aclose()
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -68,4 +51,4 @@ async def _queued(gateway: Gateway, task: str, body: bytes, request: Request) ->
 def _response(reply: Reply) -> Response:
     if reply.stream is None:
         return Response(reply.body, reply.status, reply.headers)
-    return StreamedReply(reply.stream, reply.status, reply.headers)
+    return Streamed(reply.stream, reply.stream, headers=reply.headers, status=reply.status)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from glowplug.errors import InvalidInput, TaskFailed
-from glowplug.gateway.openai.chat import Conversation, given
+from glowplug.gateway.openai.chat import LONGEST_REPLY, Conversation, given
 from glowplug.gateway.openai.shapes import ChatRequest
 from glowplug.store import TaskInfo
 
@@ -120,6 +120,12 @@ class TestConversation:
         talk = self.talk()
         talk.take({"text": "one"})
         assert (talk.whole()["choices"][0]["finish_reason"], talk.whole()["usage"]) == ("stop", None)
+
+    def test_a_reply_without_an_end_is_not_kept_for_ever(self) -> None:
+        talk = self.talk()
+        talk.take({"text": "y" * LONGEST_REPLY})
+        with pytest.raises(TaskFailed, match="more than"):
+            talk.take({"text": "y"})
 
     @pytest.mark.parametrize("value", ["one", {}, {"text": 3}, None, [1]])
     def test_a_value_without_text_is_the_tasks_fault(self, value: Any) -> None:
