@@ -30,7 +30,8 @@ class Sound:
 
     def __init__(self, longest_seconds: float) -> None:
         self._longest = longest_seconds
-        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        self._resampler = _resampler()
+        self._kind: tuple[object, ...] = ()
         self._parts: list[NDArray[np.int16]] = []
         self._count = 0
 
@@ -45,6 +46,14 @@ class Sound:
             self.check_length(self.seconds + frame.samples / frame.sample_rate)
             if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
                 raise InvalidInput("audio: it has samples that are no numbers (NaN or infinite)")
+            if self._kind not in ((), kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                # Files joined to one change their rate or their channels in the middle.
+                self._resample(None)
+                self._resampler = _resampler()
+            self._kind = kind
+        self._resample(frame)
+
+    def _resample(self, frame: av.AudioFrame | None) -> None:
         for made in self._resampler.resample(frame):
             self._parts.append(made.to_ndarray()[0])
             self._count += made.samples
@@ -59,8 +68,18 @@ class Sound:
 
     def samples(self) -> NDArray[np.float32]:
         """Return all of it, from -1 to 1."""
-        whole = np.concatenate(self._parts) if self._parts else np.zeros(0, np.int16)
-        return whole.astype(np.float32) / np.float32(32768)
+        whole, end = np.empty(self._count, np.float32), self._count
+        # From behind, and let go of: of two hours there is no third copy.
+        while self._parts:
+            part = self._parts.pop()
+            whole[end - len(part) : end] = part
+            end -= len(part)
+        whole /= np.float32(32768)
+        return whole
+
+
+def _resampler() -> av.AudioResampler:
+    return av.AudioResampler(format="s16", layout="mono", rate=RATE)
 
 
 def samples_of(path: Path, longest_seconds: float, check: Callable[[], None]) -> NDArray[np.float32]:
@@ -94,6 +113,8 @@ def _stream_of(container: Any) -> Any:
     if not container.streams.audio:
         raise InvalidInput("audio: the file has no sound, only pictures or data")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise InvalidInput("audio: its coding is not known; send it as one of " + KINDS)
     rate, channels = stream.codec_context.sample_rate or 0, stream.codec_context.channels or 0
     if not SLOWEST_RATE <= rate <= FASTEST_RATE:
         raise InvalidInput(f"audio: {rate} samples a second; {SLOWEST_RATE} to {FASTEST_RATE} can be read")

@@ -160,3 +160,19 @@ def test_a_caller_that_stops_is_heard_while_a_file_is_decoded(tmp_path: Path) ->
 
     with pytest.raises(Canceled):
         decoding.samples_of(written(tmp_path, wav(tone(1))), 60, stop)
+
+
+def test_a_file_joined_of_two_that_differ_is_read_to_its_end(tmp_path: Path) -> None:
+    other = tmp_path / "other.mp3"
+    with Encoder(other, "mp3", 16_000) as encoder:
+        encoder.add(tone(2).astype(np.float32) / 32768)
+        encoder.end()
+    found = samples_of(tmp_path, encoded(tmp_path, "mp3", 3) + other.read_bytes())
+    assert len(found) / RATE == pytest.approx(5, abs=0.3)
+
+
+def test_a_coding_that_nobody_knows_is_the_callers_error(tmp_path: Path) -> None:
+    strange = bytearray(wav(tone(1)))
+    strange[20:22] = b"\xfa\xfa"
+    with pytest.raises(InvalidInput, match="its coding is not known"):
+        samples_of(tmp_path, bytes(strange))
