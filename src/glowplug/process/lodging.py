@@ -63,9 +63,12 @@ class Lodging:
             return Placed(needs.cards[0].device)
         assert self._seat is not None
         known = await self._seat.remembered_bytes(self._key(cards))
-        said = known if known is not None else needs.estimate_bytes
         largest = max(rooms([Card(card.device, card.identity, card.total_bytes) for card in cards], limit, ()).values())
-        if said is not None and (why := too_large(said, cards, limit)):
+        said = needs.estimate_bytes
+        if known is not None:
+            # What it once took may be of other weights or another card by now: with all the room there is, it may try.
+            said = min(known, largest)
+        elif said is not None and (why := too_large(said, cards, limit)):
             life.kill(Death(why, ErrorClass.OUT_OF_MEMORY))
             return None
         wanted = said if said is not None else min(_guess(cards[0].device, paths), largest)

@@ -102,3 +102,16 @@ async def test_each_is_told_the_room_that_others_leave(tmp_path: Path) -> None:
         await here.model("first", 60)
         second = await here.model("second", 60, "Knowing")
         assert 100 < int((await second.run("room")).output_json) < 145
+
+
+async def test_one_that_takes_more_than_it_said_and_than_there_is_loads_again(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        liar = await here.model("liar", 230, "Liar")
+        other = await here.model("other", 20, "Knowing", ready=False)
+        await other.until(waits)
+        await liar.host.stop()
+        await other.until_ready()
+        await liar.host.start()
+        await liar.until(waits)
+        await other.host.stop()
+        await liar.until_ready(2)
