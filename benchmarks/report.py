@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-LIBRARIES = ("glowplug", "fastapi", "uvicorn", "aiohttp", "litserve", "mosec", "onnxruntime")
+LIBRARIES = ("glowplug", "fastapi", "uvicorn", "aiohttp", "litserve", "mosec", "onnxruntime", "torch", "diffusers")
 
 
 @dataclass(frozen=True)

@@ -221,10 +221,10 @@ def test_a_variant_is_loaded_from_its_files(flux: Path, tmp_path: Path) -> None:
 
 
 def test_files_that_are_of_the_right_type_stay_mapped(flux: Path) -> None:
+    places = [tensor.data_ptr() for tensor in ready(flux).generate.transformer.parameters()]
     lines = Path("/proc/self/maps").read_text().splitlines()
     mapped = [line.split()[0] for line in lines if f"{flux}/transformer" in line]
     ranges = [tuple(int(end, 16) for end in one.split("-")) for one in mapped]
-    places = [tensor.data_ptr() for tensor in ready(flux).generate.transformer.parameters()]
     assert [place for place in places if not any(start <= place < end for start, end in ranges)] == []
 
 
