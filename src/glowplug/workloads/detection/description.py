@@ -15,6 +15,9 @@ from glowplug.workloads.detection.report import Report
 FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 LARGEST_BYTES = 1 << 20
 LONGEST_NAME = 200
+DEEPEST = 16
+UNFIT = "not YAML as it is read here: without aliases (*name), tags (!name) and deep nesting"
+NOTHING = ("", "~", "null", "Null", "NULL")
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 """What the folders of a split are called, the usual name first."""
 
@@ -64,8 +67,11 @@ def _loaded(path: Path, file: str, report: Report) -> tuple[Mapping[str, Any], d
             report.error("data.yaml", file, None, f"more than {LARGEST_BYTES} bytes")
             return {}, {}
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        held = yaml.safe_load(text)
+        if (line := _unfit(text)) is not None:
+            report.error("data.yaml", file, line, UNFIT)
+            return {}, {}
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        held = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - makes texts, lists and dicts alone
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error)
@@ -74,7 +80,18 @@ def _loaded(path: Path, file: str, report: Report) -> tuple[Mapping[str, Any], d
     if not isinstance(held, dict) or not isinstance(node, yaml.MappingNode):
         report.error("data.yaml", file, 1, "not a mapping with names, train and val")
         return {}, {}
-    return held, {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+    given = {name: value for name, value in held.items() if value not in NOTHING}
+    return given, {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+
+
+def _unfit(text: str) -> int | None:
+    """Return the line of the first alias or tag, or of deep nesting: such files take minutes or gigabytes."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            return event.start_mark.line + 1 if event.start_mark is not None else 1
+    return None
 
 
 def _names(held: Mapping[str, Any], file: str, lines: Mapping[str, int], report: Report) -> tuple[str, ...] | None:
@@ -83,10 +100,11 @@ def _names(held: Mapping[str, Any], file: str, lines: Mapping[str, int], report:
         report.warning("names", file, None, "no names; classes are called class_0 and so on")
         return None
     if isinstance(given, dict):
-        if sorted(given, key=str) != sorted(range(len(given)), key=str):
+        numbers = [str(number) for number in range(len(given))]
+        if set(given) != set(numbers):
             report.error("names", file, line, "the numbers of the names are not 0, 1, 2 and so on")
             return None
-        given = [given[number] for number in range(len(given))]
+        given = [given[number] for number in numbers]
     if not isinstance(given, list) or not given or len(given) > MOST_CLASSES:
         report.error("names", file, line, f"names is not a list of 1 to {MOST_CLASSES} class names")
         return None
@@ -95,8 +113,9 @@ def _names(held: Mapping[str, Any], file: str, lines: Mapping[str, int], report:
         report.error("names", file, line, "a class name is empty, too long or cannot be printed")
     if len(set(names)) < len(names):
         report.warning("names", file, line, "two classes have the same name")
-    if "nc" in held and held["nc"] != len(names):
-        report.error("names", file, lines.get("nc"), f"nc is {held['nc']}, but there are {len(names)} names")
+    if "nc" in held and held["nc"] != str(len(names)):
+        told = f"nc is {str(held['nc'])[:20]}, but there are {len(names)} names"
+        report.error("names", file, lines.get("nc"), told)
     return names
 
 

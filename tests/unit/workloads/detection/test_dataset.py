@@ -220,7 +220,12 @@ def test_an_absolute_path_of_the_machine_where_the_set_was_made_says_nothing(tmp
         ("names: [a, b]\nnc: 3\n", "data.yaml:2: error: nc is 3, but there are 2 names"),
         ("names: [a, b]\ntrain: list.txt\n", "data.yaml:2: error: train: 'list.txt' is a list of files"),
         ("names: [a, b]\ntrain: nowhere\n", "data.yaml:2: error: train: there is no folder 'nowhere'"),
-        ("names: [a, b]\ntrain: 7\n", "data.yaml:2: error: train: not the name of a folder"),
+        ("names: [a, b]\ntrain: 7\n", "data.yaml:2: error: train: there is no folder '7'"),
+        ("names: [a, b]\ntrain: {a: b}\n", "data.yaml:2: error: train: not the name of a folder"),
+        ("names: [a, b]\nnc: 0xffff\n", "data.yaml:2: error: nc is 0xffff, but there are 2 names"),
+        (f"x: 1\nnames: {'[' * 100_000}\n", "data.yaml:2: error: not YAML as it is read here"),
+        ("a: &a [x]\nnames: [a, *a]\n", "data.yaml:2: error: not YAML as it is read here"),
+        ("a: &a {x: 1}\nb: {<<: [*a, *a]}\n", "data.yaml:2: error: not YAML as it is read here"),
         ("names: !!python/object/apply:os.system [ls]\n", "data.yaml:1: error: not YAML"),
     ],
 )
@@ -286,3 +291,8 @@ def test_the_digest_follows_labels_names_and_splits(tmp_path: Path) -> None:
     digests.append(checked(root).digest)
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_class_names_are_read_as_they_are_written(tmp_path: Path) -> None:
+    data = checked(write(tmp_path, yaml="names: [no, 0x10, 1:30]\nval: null\ntest:\n"))
+    assert data.names == ("no", "0x10", "1:30")
