@@ -11,6 +11,7 @@ from glowplug.workloads.chat.values import Delta, Ending
 
 SHOWN_CHARACTERS = 200
 LONGEST_REPLY = 4_000_000
+LARGEST_COUNT = 2**53
 
 
 class Reply:
@@ -56,11 +57,12 @@ class Reply:
         if isinstance(finish := choice.get("finish_reason"), str):
             self._finish = finish
         text = delta.get("content")
-        return text if isinstance(text, str) else ""
+        # Half a character, which JSON can hold, can be told to nobody.
+        return text.encode(errors="replace").decode() if isinstance(text, str) else ""
 
     def _count(self, which: str) -> int:
         count = self._usage.get(f"{which}_tokens")
-        return count if isinstance(count, int) else 0
+        return count if isinstance(count, int) and 0 <= count <= LARGEST_COUNT else 0
 
 
 def read(name: str, pieces: Iterable[Chunk]) -> Iterator[Delta | Ending]:

@@ -22,7 +22,9 @@ from glowplug.workloads.chat.values import Message, Order
 
 CONNECT_SECONDS = 5.0
 CHECK_SECONDS = 10.0
-LONGEST_LINE = 1_000_000
+LONGEST_EVENT = 1_000_000
+MOST_PIECES = 400_000
+"""Of a reply: three times the tokens that may be asked for. They wait here for a caller who reads slowly."""
 LARGEST_BODY_BYTES = 4_000_000
 DONE = "[DONE]"
 
@@ -123,9 +125,13 @@ class ServerEngine:
         body, seconds = order.body(self._options.model), self._options.silence_seconds
         now = asyncio.get_running_loop().time
         async with asyncio.timeout(seconds) as silence, self._sent("POST", "/chat/completions", json=body) as response:
-            async for event in EventSource(cast("httpx.Response", Bounded(response))).aiter_sse():
+            bounded, count = Bounded(response), 0
+            async for event in EventSource(cast("httpx.Response", bounded)).aiter_sse():
                 if event.data == DONE:
                     return
+                bounded.length, count = 0, count + 1
+                if count > MOST_PIECES:
+                    raise RemoteError(f"{self.name} does not end its reply: {count} pieces")
                 take(self._chunk(event.data))
                 silence.reschedule(now() + seconds)
 
@@ -149,20 +155,19 @@ class ServerEngine:
 
 
 class Bounded:
-    """A response that is not read on when a line of it does not end."""
+    """A response that is not read on when an event of it does not end; `length` is what was read since the last."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self.headers = response.headers
+        self.length = 0
 
     async def aiter_text(self) -> AsyncIterator[str]:
         """Give the text as it comes."""
-        length = 0
         async for text in self._response.aiter_text():
-            end = text.rfind("\n")
-            length = length + len(text) if end < 0 else len(text) - end
-            if length > LONGEST_LINE:
-                raise RemoteError(f"a line of more than {LONGEST_LINE} characters")
+            self.length += len(text)
+            if self.length > LONGEST_EVENT:
+                raise RemoteError(f"an event of more than {LONGEST_EVENT} characters")
             yield text
 
 

@@ -21,6 +21,7 @@ from glowplug.errors import (
 )
 from glowplug.load_context import LoadContext
 from glowplug.model import RunContext
+from glowplug.workloads.chat import server
 from glowplug.workloads.chat.model import Chat
 
 KEY = "a-key-that-nobody-may-see"
@@ -121,10 +122,28 @@ def test_words_are_given_as_they_come_and_not_at_the_end(chat: Chat, sick: SickS
         next(reading)
 
 
-def test_a_line_without_end_is_not_read_on(chat: Chat, sick: SickServer) -> None:
-    sick.chat = Answer((b"data: ", *[b"x" * 100_000] * 20))
-    with pytest.raises(RemoteError, match="a line of more than"):
+@pytest.mark.parametrize("part", [b"x" * 100_000, b"data: xxx\n" * 10_000], ids=["a line", "lines"])
+def test_an_event_without_end_is_not_read_on(chat: Chat, sick: SickServer, part: bytes) -> None:
+    sick.chat = Answer((b"data: ", *[part] * 20))
+    with pytest.raises(RemoteError, match="an event of more than"):
         answered(chat)
+
+
+def test_pieces_without_words_and_without_end_are_not_read_on(
+    chat: Chat, sick: SickServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST_PIECES", 100)
+    sick.chat = Answer((event({"choices": []}) * 200,))
+    with pytest.raises(RemoteError, match="does not end its reply: 101 pieces"):
+        answered(chat)
+
+
+def test_half_characters_and_counts_that_are_none_do_no_harm(chat: Chat, sick: SickServer) -> None:
+    half = event('{"choices": [{"delta": {"content": "a\\ud800b"}, "finish_reason": "stop"}]}')
+    usage = event({"choices": [], "usage": {"prompt_tokens": -5, "completion_tokens": 10**30}})
+    sick.chat = Answer((half, usage, event("[DONE]")))
+    text, ending = answered(chat)
+    assert (text, ending.prompt_tokens, ending.completion_tokens) == ("a?b", 0, 0)
 
 
 def test_a_refusal_without_end_is_not_read_on(chat: Chat, sick: SickServer) -> None:
