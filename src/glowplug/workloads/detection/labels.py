@@ -5,6 +5,7 @@ x and y are of the middle. A line with more numbers is a polygon, of which the b
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from glowplug.workloads.detection.report import Finding, Severity
 LARGEST_BYTES = 16 << 20
 MOST_CLASSES = 10_000
 COLUMNS, LEAST_POLYGON = 5, 7
+MOST_FINDINGS = 1000
+BYTE_ORDER_MARK = "\ufeff"
 SLACK = 1e-3
 """How far a number may lie outside for the rounding of whoever wrote it."""
 
@@ -46,7 +49,15 @@ def read(path: Path, shown: str, classes: int | None) -> Read:
     labels: list[Label] = []
     findings: list[Finding] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    if text.startswith(BYTE_ORDER_MARK):
+        findings.append(Finding("error", "byte order mark", shown, 1, "begins with a byte order mark; save it without"))
+    # Lines end as engines see them end, at a lone carriage return too.
+    for number, line in enumerate(io.StringIO(text.removeprefix(BYTE_ORDER_MARK), newline=None), start=1):
+        if len(findings) >= MOST_FINDINGS:
+            findings.append(
+                Finding("error", "hopeless label file", shown, number, "too much is wrong; not read on")
+            )
+            break
         columns = line.split()
         if not columns:
             continue
@@ -93,6 +104,7 @@ def _odd(columns: list[str], same_as: int | None) -> Iterator[tuple[Severity, st
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        # What Python alone takes for a number, such as 1_0, is none to other programs.
+        return float(text) if text.isascii() and "_" not in text else None
     except ValueError:
         return None

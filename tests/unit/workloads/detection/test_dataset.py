@@ -62,6 +62,7 @@ def test_what_the_watcher_raises_ends_the_check(tmp_path: Path) -> None:
         ("0 nan 0.5 0.2 0.2", "'nan' is not a number"),
         ("0 inf 0.5 0.2 0.2", "'inf' is not a number"),
         ("0 left 0.5 0.2 0.2", "'left' is not a number"),
+        ("0 0.5 0.5 0.2 0.2_1", "'0.2_1' is not a number"),
         ("0 80 0.5 0.2 0.2", "80 is not from 0 to 1; divide pixels by the picture's size"),
         ("0 -0.5 0.5 0.2 0.2", "-0.5 is not from 0 to 1; divide pixels by the picture's size"),
         ("0 0.5 0.5 0 0.2", "the width or the height is not above 0"),
@@ -296,3 +297,23 @@ def test_the_digest_follows_labels_names_and_splits(tmp_path: Path) -> None:
 def test_class_names_are_read_as_they_are_written(tmp_path: Path) -> None:
     data = checked(write(tmp_path, yaml="names: [no, 0x10, 1:30]\nval: null\ntest:\n"))
     assert data.names == ("no", "0x10", "1:30")
+
+
+def test_a_label_file_of_nothing_but_wrong_lines_is_not_read_to_its_end(tmp_path: Path) -> None:
+    root = write(tmp_path, {"train/a": "a\n" * 5000, "val/b": BOX})
+    with pytest.raises(InvalidInput) as caught:
+        checked(root)
+    assert caught.value.message.startswith("dataset: 1001 errors: wrong columns 1000, hopeless label file")
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_lines_end_as_on_windows_or_as_on_old_macs(tmp_path: Path, end: str) -> None:
+    root = write(tmp_path)
+    (root / "labels/train/a.txt").write_bytes((BOX + "0 0.3 0.3 0.1 0.1\n").replace("\n", end).encode())
+    assert warned(root) == []
+
+
+def test_a_byte_order_mark_is_told_as_such(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    (root / "labels/train/a.txt").write_bytes(b"\xef\xbb\xbf" + BOX.encode())
+    assert refused(root)[1:] == ["labels/train/a.txt:1: error: begins with a byte order mark; save it without"]
