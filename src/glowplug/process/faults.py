@@ -51,7 +51,7 @@ def cleaned(text: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return an exception as its traceback's last line would, bounded."""
-    text = cleaned(" ".join(str(error).split()))
+    text = cleaned(" ".join(_words(error).split()))
     return f"{type(error).__name__}: {text}"[:LONGEST_MESSAGE] if text else type(error).__name__
 
 
@@ -77,7 +77,7 @@ def load_class(error: BaseException) -> ErrorClass:
 def load_message(error: BaseException) -> str:
     """Return what to tell people of a failed load, in one line."""
     if isinstance(error, GlowplugError):
-        return error.message
+        return cleaned(error.message)
     return f"Out of memory ({one_line(error)})" if _is_out_of_memory(error) else one_line(error)
 
 
@@ -127,11 +127,18 @@ def empty_caches() -> None:
             torch.mps.empty_cache()
 
 
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its class is left to tell
+        return ""
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
         return True
     # onnxruntime's own exceptions are no RuntimeErrors; what is about the disk is told apart by its number.
-    return isinstance(error, Exception) and not isinstance(error, OSError) and bool(_FULL.search(str(error)))
+    return isinstance(error, Exception) and not isinstance(error, OSError) and bool(_FULL.search(_words(error)))
 
 
 def _is_network(error: BaseException) -> bool:

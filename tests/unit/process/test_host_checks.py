@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.unit.process.rig import SECONDS, Rig, hosted
 
-from glowplug.errors import NotReady
+from glowplug.errors import NotReady, Unreachable
 from glowplug.job import OutcomeKind
 from glowplug.process import checks
 from glowplug.process.checks import Checker
@@ -114,3 +114,21 @@ def test_a_check_that_hangs_is_told_and_waited_for(monkeypatch: pytest.MonkeyPat
 
     Checker(check, 1.0, tell)._look()
     assert told == ["no answer within 0.01 s", None]
+
+
+def test_a_check_whose_error_cannot_even_be_told_is_wrong_and_asked_again() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    told: list[str | None] = []
+    answers: list[BaseException | None] = [Mute(), SystemExit(3), Unreachable("half \ud800"), None]
+
+    def check() -> None:
+        if (wrong := answers.pop(0)) is not None:
+            raise wrong
+
+    checker = Checker(check, 1.0, told.append)
+    while answers:
+        checker._look()
+    assert told == ["Mute", "SystemExit: 3", "half ?", None]
