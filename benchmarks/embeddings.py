@@ -43,6 +43,7 @@ LIBRARIES = {
     "ort": "tokenizers + onnxruntime, batches of 32 as they come",
     "ort-sorted": "the same, all texts sorted by length beforehand",
     "torch": "transformers + torch, batches of 32, sorted",
+    "encoder": "our own encoder in a loop, 32 texts at a time",
 }
 
 

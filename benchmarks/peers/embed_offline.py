@@ -2,7 +2,7 @@
 
 Modes: `ort` is tokenizers and onnxruntime in batches of 32 as the texts come, `ort-sorted` the same with the texts
 sorted by length first, as sentence-transformers does, `ort-one` one text at a time, `torch` transformers and torch with
-mean pooling, sorted, in batches of 32. Times are in seconds.
+mean pooling, sorted, in batches of 32, `encoder` our own encoder without anything around it. Times are in seconds.
 
 python -m benchmarks.peers.embed_offline THREADS
 """
@@ -44,13 +44,21 @@ def main(threads: int) -> None:
 
 
 def _onnxruntime(threads: int) -> dict[str, Callable[[Sequence[str]], None]]:
+    import onnxruntime
+
     from glowplug.workloads.embeddings import encoder, network
     from glowplug.workloads.embeddings.source import PACKAGE_SOURCE, folder_of
 
     folder = folder_of(PACKAGE_SOURCE)
     layout = encoder.Layout.of(folder)
     data = network.read(layout.network, lambda done, total: None)
-    run = network.opened(layout.network, data, layout.config, threads)
+    ours = encoder.Encoder(
+        layout, encoder.tokenizer_of(folder, layout), network.opened(layout.network, data, layout.config, threads)
+    )
+    # The same graph as onnxruntime opens it by itself: its idle threads spin.
+    usual = onnxruntime.SessionOptions()
+    usual.intra_op_num_threads = threads
+    run = network._from_weights(data, layout.config, usual)  # noqa: SLF001 - the graph is ours, the options are not
     tokenizer = encoder.tokenizer_of(folder, layout)
     tokenizer.enable_padding()
 
@@ -66,6 +74,7 @@ def _onnxruntime(threads: int) -> dict[str, Callable[[Sequence[str]], None]]:
         "ort": lambda given: _each(batch, given, BATCH),
         "ort-sorted": lambda given: _each(batch, sorted(given, key=len, reverse=True), BATCH),
         "ort-one": lambda given: _each(batch, given, 1),
+        "encoder": lambda given: _each(ours.embed, given, BATCH),
     }
 
 
@@ -96,7 +105,7 @@ def _torch(threads: int) -> dict[str, Callable[[Sequence[str]], None]]:
     return {"torch": lambda given: _each(batch, sorted(given, key=len, reverse=True), BATCH)}
 
 
-def _each(batch: Callable[[Sequence[str]], None], given: Sequence[str], size: int) -> None:
+def _each(batch: Callable[[Sequence[str]], object], given: Sequence[str], size: int) -> None:
     for begin in range(0, len(given), size):
         batch(given[begin : begin + size])
 
