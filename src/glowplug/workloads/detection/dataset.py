@@ -94,7 +94,7 @@ def _found(root: Path, folders: Sequence[str], report: Report) -> Iterator[Sampl
         if path.suffix.lower() not in pictures.SUFFIXES:
             continue
         label = _label_of(root, path)
-        outside = label.is_symlink() and not label.resolve().is_relative_to(root)
+        outside = label.is_file() and not label.resolve().is_relative_to(root)
         if outside:
             report.error("path outside the root", _shown(root, label), None, "a link that leads outside")
         yield Sample(path, label if label.is_file() and not outside else None)
@@ -102,6 +102,9 @@ def _found(root: Path, folders: Sequence[str], report: Report) -> Iterator[Sampl
 
 def _files(root: Path, folder: Path, report: Report) -> Iterator[Path]:
     """Yield the files below `folder` in order, but no link that leads out of the root."""
+    if not folder.resolve().is_relative_to(root):
+        report.error("path outside the root", _shown(root, folder), None, "a link that leads outside; copy it")
+        return
     for place, inner, files in os.walk(folder):
         inner.sort()
         for name in sorted([*files, *(name for name in inner if Path(place, name).is_symlink())]):
@@ -158,6 +161,10 @@ def _completed(seen: dict[str, list[_Seen]], seed: int, val_share: float) -> tup
 
 def _judge(description: Description, names: Sequence[str], seen: dict[str, list[_Seen]], report: Report) -> None:
     """Look at the data set as a whole."""
+    shared = {one.shown for one in seen["train"]} & {one.shown for one in seen["val"]}
+    if shared:
+        what = f"{len(shared)} pictures are trained on too, so that the numbers of val say little"
+        report.warning("splits that overlap", description.file, description.line("val"), what)
     for split, samples in seen.items():
         line = description.line(split)
         boxes = Counter(label.number for one in samples for label in one.read.labels)

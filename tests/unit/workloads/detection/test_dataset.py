@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -317,3 +318,18 @@ def test_a_byte_order_mark_is_told_as_such(tmp_path: Path) -> None:
     root = write(tmp_path)
     (root / "labels/train/a.txt").write_bytes(b"\xef\xbb\xbf" + BOX.encode())
     assert refused(root)[1:] == ["labels/train/a.txt:1: error: begins with a byte order mark; save it without"]
+
+
+@pytest.mark.parametrize("inner", ["labels/train", "images/train", "images"])
+def test_a_folder_that_is_a_link_leading_outside_is_not_opened(tmp_path: Path, inner: str) -> None:
+    root, elsewhere = write(tmp_path / "set"), write(tmp_path / "elsewhere")
+    shutil.rmtree(root / inner)
+    (root / inner).symlink_to(elsewhere / inner)
+    assert "a link that leads outside" in refused(root)[1]
+
+
+def test_pictures_that_are_in_both_splits_are_warned_of(tmp_path: Path) -> None:
+    root = write(tmp_path, yaml=f"{NAMES}train: images/train\nval: images/train\n")
+    assert warned(root) == [
+        "data.yaml:3: warning: 2 pictures are trained on too, so that the numbers of val say little"
+    ]
