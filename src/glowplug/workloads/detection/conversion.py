@@ -112,6 +112,8 @@ def _compared(original: Finder, other: Finder, pictures: Sequence[Image.Image], 
             boxes += 1
             confidence = max(confidence, abs(box.confidence - twin.confidence))
             pixels = max(pixels, _distance(box, twin))
+    if not boxes:
+        raise _apart("neither of them finds anything at all in the sample pictures")
     if confidence > TOLERANCE_CONFIDENCE or pixels > TOLERANCE_PIXELS:
         raise _apart(f"confidences differ by up to {confidence:.5f}, boxes by up to {pixels:.3f} pixels")
     return Comparison(len(pictures), boxes, confidence, pixels, TOLERANCE_CONFIDENCE, TOLERANCE_PIXELS)

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
+from glowplug.workloads.detection.class_names import LONGEST_NAME
 from glowplug.workloads.detection.labels import MOST_CLASSES
 from glowplug.workloads.detection.report import Report
 
 FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 LARGEST_BYTES = 1 << 20
-LONGEST_NAME = 200
 DEEPEST = 16
 UNFIT = "not YAML as it is read here: without aliases (*name), tags (!name) and deep nesting"
 NOTHING = ("", "~", "null", "Null", "NULL")

@@ -16,7 +16,7 @@ import torch
 from glowplug.errors import InvalidInput, OutOfMemory
 from glowplug.workloads.detection.engine import Box, Finder, TrainedWeights, TrainOrder, Watcher
 from glowplug.workloads.detection.libreyolo_library import LibreYOLO9
-from glowplug.workloads.detection.libreyolo_names import ENGINE, chosen
+from glowplug.workloads.detection.libreyolo_names import ENGINE, FAMILY, SIZES, chosen
 from glowplug.workloads.detection.libreyolo_run import Run
 from glowplug.workloads.detection.libreyolo_trainer import seeded
 from glowplug.workloads.detection.weights import Weights, read
@@ -83,6 +83,8 @@ class LibreYoloFinder:
 
 
 def _detector(weights: Weights, device: str) -> Any:
+    if weights.family != FAMILY or weights.size not in SIZES.values():
+        raise InvalidInput(f"model_path: {weights.model} is no network of {ENGINE}", fields=["model_path"])
     detector = LibreYOLO9(None, size=weights.size, nb_classes=len(weights.names), device=device)
     detector.names = dict(enumerate(weights.names))
     try:

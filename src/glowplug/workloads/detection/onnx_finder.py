@@ -17,6 +17,7 @@ from onnx import TensorProto
 
 from glowplug.errors import InvalidInput
 from glowplug.workloads.detection.boxes import Array, Found, Letterbox, best_class, chosen, corners
+from glowplug.workloads.detection.class_names import checked_names
 from glowplug.workloads.detection.engine import Box
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Layout:
         side = shape[2] if len(shape) == 4 and shape[2] == shape[3] and isinstance(shape[2], int) else None
         if not names or len(shape) != 4 or shape[1] != 3 or said.get("task", "detect") != "detect":
             raise _wrong(f"the network is no detector: input {list(shape)}, {len(names)} class names in its metadata")
+        if side is not None and not SMALLEST_SIDE <= side <= LARGEST_SIDE:
+            raise _wrong(f"the network wants pictures of {side} pixels; {SMALLEST_SIDE} to {LARGEST_SIDE} are possible")
         if any(isinstance(length, int) for length in shape[2:]) and side is None:
             raise _wrong(f"the network wants pictures of {list(shape[2:])} pixels, not squares")
         foreign = said.get("author") == "Ultralytics"
@@ -92,7 +95,10 @@ class OnnxFinder:
             yield from (one[np.newaxis] for one in filled)
 
     def _answers(self, part: Array) -> Array:
-        answers: Array = self._session.run([self._output], {self._input: part})[0]
+        try:
+            answers: Array = self._session.run([self._output], {self._input: part})[0]
+        except Exception as error:
+            raise _wrong(f"ONNX Runtime cannot run it: {str(error).partition(chr(10))[0][:200]}") from error
         if answers.ndim != 3 or answers.shape[:2] != (len(part), 4 + len(self.names)):
             raise _wrong(
                 f"the network answers {list(answers.shape)}, not a box and {len(self.names)} scores for each place"
@@ -148,16 +154,22 @@ def _check(data: bytes) -> None:
         raise _wrong("neither weights that detector.train writes nor an ONNX file, or cut off") from error
     if not model.graph.node:
         raise _wrong("neither weights that detector.train writes nor an ONNX file, or cut off")
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+    held = [tensor for part in (model.graph, *model.functions) for tensor in _tensors(part)]
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in held):
         raise _wrong("its tensors are in other files, which are not opened; write it as one file")
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
+    """Yield every tensor in a graph or function, wherever it stands."""
+    sparse = list(getattr(graph, "sparse_initializer", ()))
+    yield from getattr(graph, "initializer", ())
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)
+        sparse += (attribute.sparse_tensor, *attribute.sparse_tensors)
         for inner in (one for one in (attribute.g, *attribute.graphs) if one.ByteSize()):
             yield from _tensors(inner)
+    for one in sparse:
+        yield from (one.values, one.indices)
 
 
 def _providers(device: str) -> list[str]:
@@ -171,9 +183,13 @@ def _names(text: str) -> tuple[str, ...]:
     for read in (json.loads, ast.literal_eval):
         try:
             said = read(text)
-            return tuple(str(name) for _, name in sorted((int(number), name) for number, name in said.items()))
+            numbered = sorted((int(number), str(name)) for number, name in said.items())
         except (ValueError, SyntaxError, AttributeError, TypeError, MemoryError, RecursionError):
             continue
+        try:
+            return checked_names([name for _, name in numbered])
+        except ValueError as error:
+            raise _wrong(str(error)) from error
     return ()
 
 

@@ -16,8 +16,10 @@ import torch
 
 from glowplug.errors import InvalidInput
 from glowplug.workloads.detection import tensors
+from glowplug.workloads.detection.class_names import checked_names
 
 KIND = "detector"
+SMALLEST_SIDE, LARGEST_SIDE = 32, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,18 @@ def read(path: Path, engine: str, parameter: str = "model_path") -> Weights:
                 f"{parameter}: holds {tree['kind']} of the engine {tree['engine']}, not a {KIND} of {engine}",
                 fields=[parameter],
             )
-        names = tuple(str(name) for name in tree["names"])
-        return Weights(engine, str(tree["family"]), str(tree["size"]), names, int(tree["imgsz"]), dict(tree["state"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return _of(tree, engine)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"{parameter}: not the weights of a detector: {error}", fields=[parameter]) from error
+
+
+def _of(tree: Mapping[str, Any], engine: str) -> Weights:
+    names, imgsz, state = checked_names([str(name) for name in tree["names"]]), int(tree["imgsz"]), dict(tree["state"])
+    if not SMALLEST_SIDE <= imgsz <= LARGEST_SIDE:
+        raise ValueError(f"a picture size of {imgsz}, where {SMALLEST_SIDE} to {LARGEST_SIDE} are expected")
+    if not all(isinstance(value, torch.Tensor) and bool(torch.isfinite(value).all()) for value in state.values()):
+        raise ValueError("some of its numbers are none (NaN or infinite)")
+    return Weights(engine, str(tree["family"]), str(tree["size"]), names, imgsz, state)
 
 
 def of_libreyolo(path: Path) -> Weights:

@@ -164,3 +164,9 @@ def test_a_cancel_comes_before_the_writing(tmp_path: Path) -> None:
     with pytest.raises(Canceled):
         converted(Remembering(tmp_path / "run", stop=Canceled()), engine)
     assert engine.sizes == []
+
+
+def test_two_networks_that_find_nothing_at_all_are_not_called_alike(tmp_path: Path) -> None:
+    finder = Shifted(onnx_finder.opened(written(tmp_path / "m.onnx")), lost=1000)
+    with pytest.raises(TaskFailed, match="neither of them finds anything"):
+        compared(finder, finder, sample_pictures(), 64)

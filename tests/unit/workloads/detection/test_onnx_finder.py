@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tests.unit.workloads.detection.cells import FAMILY, NAMES, ULTRALYTICS, network, picture, written
 
@@ -101,6 +102,27 @@ def broken(path: Path, kind: str) -> Path:
         tensor.data_location = TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="../../../etc/passwd")
         path.write_bytes(model.SerializeToString())
+    elif kind == "elsewhere in a function":
+        inner = onnx.FunctionProto(name="F", domain="d", output=["o"])
+        inner.opset_import.append(helper.make_opsetid("", 13))
+        tensor = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value="secret")
+        inner.node.append(helper.make_node("Constant", [], ["o"], value=tensor))
+        model.functions.append(inner)
+        path.write_bytes(model.SerializeToString())
+    elif kind == "huge inside":
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1 << 40], np.int64), "many"))
+        model.graph.node[-1].output[0] = "before"
+        model.graph.node.append(helper.make_node("ConstantOfShape", ["many"], ["zeros"]))
+        model.graph.node.append(helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0))
+        model.graph.node.append(helper.make_node("Add", ["before", "sum"], ["output"]))
+        path.write_bytes(model.SerializeToString())
+    elif kind in ("huge", "no side"):
+        for axis in (2, 3):
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 100_000 if kind == "huge" else 0
+        path.write_bytes(model.SerializeToString())
+    elif kind == "unprintable":
+        written(path, metadata={**FAMILY, "names": '{"0": "\\ud800", "1": "b"}'})
     elif kind == "two inputs":
         model.graph.input.append(model.graph.input[0])
         model.graph.input[1].name = "more"
@@ -121,6 +143,11 @@ def broken(path: Path, kind: str) -> Path:
         ("of nobody", "do not say that it is YOLOv9"),
         ("other classes", "not a box and 3 scores"),
         ("elsewhere", "its tensors are in other files, which are not opened"),
+        ("elsewhere in a function", "its tensors are in other files, which are not opened"),
+        ("huge inside", "ONNX Runtime cannot run it"),
+        ("huge", "wants pictures of 100000 pixels; 32 to 4096 are possible"),
+        ("no side", "wants pictures of 0 pixels; 32 to 4096 are possible"),
+        ("unprintable", "a class name is too long or cannot be printed"),
         ("two inputs", "2 inputs, 1 outputs"),
     ],
 )

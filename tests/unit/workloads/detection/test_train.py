@@ -304,3 +304,26 @@ def test_a_tree_of_tensors_comes_back_as_it_was(tmp_path: Path) -> None:
     assert back["a"][2] is None
     assert list(back["b"]) == [0, "1"]
     assert json.dumps(back["b"]["1"]) == "2.5"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"size": "zz"}, "yolo9-zz is no network of libreyolo"),
+        ({"family": "rtdetr"}, "rtdetr-t is no network of libreyolo"),
+        ({"imgsz": 10**9}, "a picture size of 1000000000"),
+        ({"imgsz": 0}, "a picture size of 0"),
+        ({"imgsz": float("inf")}, "infinity"),
+        ({"names": []}, "0 class names"),
+        ({"names": ["a", "b\n", "c"]}, "a class name is too long or cannot be printed"),
+        ({"state": {"x": 1}}, "some of its numbers are none"),
+        ({"state": {"x": torch.tensor([1.0, float("nan")])}}, "some of its numbers are none"),
+    ],
+)
+def test_weights_that_say_what_cannot_be_are_refused_in_words(
+    detector: Detector, whole: Run, tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    tensors.write(path, tensors.read(whole.model, "model_path") | changed)
+    with pytest.raises(InvalidInput, match=said):
+        detector.convert(Remembering(tmp_path / "run"), path)
