@@ -187,6 +187,8 @@ def reason(mine: Tenant, others: Sequence[Tenant], cards: Sequence[Card]) -> str
     assert mine.wish is not None, "only who waits has a reason to"
     known = {card.identity: card.device for card in cards}
     best = max(mine.wish.rooms, key=lambda card: mine.wish.rooms[card] - held_on(others, card))  # type: ignore[union-attr]
+    if mine.wish.rooms[best] - held_on([*others, mine], best) >= mine.wish.bytes:
+        return f"waits for its turn on {known.get(best, best)}: another asked before it"
     there = [one for one in others if one.card == best and one.held_bytes]
     by = f" taken by {', '.join(sorted(one.name for one in there))}" if there else " taken"
     room = mine.wish.rooms[best]

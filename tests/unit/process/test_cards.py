@@ -288,3 +288,8 @@ def test_no_card_is_kept_for_one_that_it_cannot_hold_or_that_waits_for_one_who_i
     assert decided(awake("busy", 14, busy=True, used=NOW, since=NOW), replace(large), small).admitted == {}
     huge = waiting("huge", 30, since=900.0)
     assert decided(awake("busy", 14, busy=True, used=NOW, since=NOW), huge, small).admitted == {"small": "GPU-a"}
+
+
+def test_one_for_whom_there_is_room_is_told_that_another_was_before_it() -> None:
+    said = reason(waiting("b", 5), [awake("a", 10)], [CARD])
+    assert said == "waits for its turn on cuda:0: another asked before it"
