@@ -68,7 +68,6 @@ class Conversations:
             code = TRY_AGAIN_LATER if isinstance(error, NotReady) else REFUSED
             await _close(websocket, code, error.message)
             return
-        self._open += 1
         try:
             await self._hold(websocket, engines)
         finally:
@@ -77,8 +76,8 @@ class Conversations:
     async def echo(self, websocket: WebSocket) -> None:
         """Say back what comes, to try whether WebSockets get through."""
         await websocket.accept(next(iter(websocket.scope.get("subprotocols", ())), None))
-        # Time that runs out is an OSError too.
-        with suppress(WebSocketDisconnect, OSError):
+        # Time that runs out is an OSError too; the last is what a server says of a socket that it has closed.
+        with suppress(WebSocketDisconnect, OSError, RuntimeError):
             while await self._said_back(websocket):
                 continue
 
@@ -91,9 +90,16 @@ class Conversations:
             return True
 
     async def _engines(self, websocket: WebSocket) -> Engines:
+        """Return a caller's engines, who counts from now on."""
         if self._open >= self._limits.conversations:
             raise NotReady(f"{self._open} conversations are held already; try again later")
-        return await self._engines_of(websocket)
+        # Before they are looked up: of many who come meanwhile, all would be let in.
+        self._open += 1
+        try:
+            return await self._engines_of(websocket)
+        except BaseException:
+            self._open -= 1
+            raise
 
     async def _hold(self, websocket: WebSocket, engines: Engines) -> None:
         began, why, turns = self._clock.monotonic(), "left", 0

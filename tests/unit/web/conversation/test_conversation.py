@@ -6,6 +6,8 @@ import asyncio
 import json
 
 import pytest
+from starlette.applications import Starlette
+from starlette.websockets import WebSocket
 from tests.unit.web.callers import BOUND_SECONDS
 from tests.unit.web.conversation.scripted import (
     HOLD,
@@ -20,8 +22,10 @@ from tests.unit.web.conversation.scripted import (
     written,
 )
 
-from glowplug.errors import InvalidInput, Unreachable
-from glowplug.web.conversation.endpoint import CONVERSATION
+from glowplug.errors import InvalidInput, NotReady, Unreachable
+from glowplug.web.conversation.endpoint import CONVERSATION, Conversations
+from glowplug.web.conversation.parts import ConversationLimits, Engines
+from glowplug.web.permission import anyone
 
 WAV = b"RIFF....WAVEfmt "
 
@@ -396,6 +400,27 @@ async def test_so_many_conversations_at_once_and_no_more() -> None:
         assert written(await first.turn("hello")) == "Hi."
     async with talking(app) as third:
         assert written(await third.turn("hello")) == "Hi."
+
+
+async def test_those_whose_engines_are_still_looked_up_count_too() -> None:
+    asked, found = asyncio.Event(), asyncio.Event()
+
+    async def engines_of(websocket: WebSocket) -> Engines:
+        del websocket
+        asked.set()
+        await found.wait()
+        raise NotReady("no engines after all")
+
+    talks = Conversations(engines_of, anyone(), ConversationLimits(conversations=1))
+    app = Starlette(routes=talks.routes())
+    async with asyncio.timeout(10), talking(app) as first:
+        await asked.wait()
+        async with Client(app, CONVERSATION, kind="websocket") as second:
+            assert "held already" in (await second.closed())[1]
+        found.set()
+        assert "after all" in (await first.closed())[1]
+        async with Client(app, CONVERSATION, kind="websocket") as third:
+            assert "after all" in (await third.closed())[1]
 
 
 async def test_two_talk_at_once_and_hear_nothing_of_each_other() -> None:
