@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -21,13 +24,16 @@ from glowplug.gateway.inference.shapes import (
     RequestOutput,
     ServerMetadata,
 )
-from glowplug.gateway.inference.tensors import Tensor
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.subjects import subject_of
+from glowplug.lifecycle import in_thread
 from glowplug.store import TaskInfo
 
+P = ParamSpec("P")
+R = TypeVar("R")
 JSON_LENGTH = "inference-header-content-length"
 BINARY = "application/octet-stream"
+ASIDE_BYTES = 256 * 1024
 EXTENSIONS = ["binary_tensor_data"]
 _decoder = msgspec.json.Decoder(InferenceRequest)
 _encoder = msgspec.json.Encoder()
@@ -78,19 +84,20 @@ class _Door:
 
     async def infer(self, request: Request, name: str, version: str = "") -> Response:
         """Answer a request for inference."""
-        wish, binary = _parts(request, await bodies.read(request, self._limit_bytes))
+        body = await bodies.read(request, self._limit_bytes)
+        aside = len(body) > ASIDE_BYTES
+        wish, binary = _parts(request, body)
         chosen = wish.parameters.get(mapping.TASK, "")
         task = await self._calls.offers.task(name, chosen if isinstance(chosen, str) else "")
         version = self._version(task, version)
         self._calls.offers.check_ready(model_of(task.name))
         if task.streams:
             raise InvalidInput(f"{task.name} yields its values one by one; call it with POST /v1/run/{task.name}")
-        given = mapping.inputs(task, tensors.read(wish.inputs, binary), wish.parameters)
+        given = await _done(aside, _inputs, task, wish, binary)
         results = await while_present(request, self._calls.all(task, given, subject_of(request)))
         if results is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        made = mapping.outputs(task, results, wish.outputs)
-        return _answer(InferenceAnswer(name, version, wish.id, []), wish, made)
+        return await _done(aside, _answer, InferenceAnswer(name, version, wish.id, []), wish, task, results)
 
     def _version(self, task: TaskInfo, asked: str) -> str:
         there = self._models[model_of(task.name)].version
@@ -111,7 +118,17 @@ def _parts(request: Request, body: bytes) -> tuple[InferenceRequest, bytes]:
     return bodies.decode(_decoder, body[: int(said)]), body[int(said) :]
 
 
-def _answer(head: InferenceAnswer, wish: InferenceRequest, made: list[Tensor]) -> Response:
+async def _done(aside: bool, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call something, `aside` in a thread: millions of numbers would hold up everybody else's requests."""
+    return await in_thread(None, call, *args, **kwargs) if aside else call(*args, **kwargs)
+
+
+def _inputs(task: TaskInfo, wish: InferenceRequest, binary: bytes) -> list[dict[str, Any]]:
+    return mapping.inputs(task, tensors.read(wish.inputs, binary), wish.parameters)
+
+
+def _answer(head: InferenceAnswer, wish: InferenceRequest, task: TaskInfo, results: list[Any]) -> Response:
+    made = mapping.outputs(task, results, wish.outputs)
     asked = {one.name: one for one in wish.outputs}
     outputs, data = [], []
     for tensor in made:
