@@ -58,6 +58,24 @@ class Coma(Sleeper):
         time.sleep(60)
 
 
+class Warming(Sleeper):
+    """A second warm-up waits for a file, and says whether the model was moved away meanwhile."""
+
+    slots = 2
+    gate: Path | None = None
+
+    def warm_up(self, ctx: LoadContext) -> None:
+        while self.gate is not None and not self.gate.exists():
+            time.sleep(0.01)
+        if not self.room:
+            raise RuntimeError("moved away")
+
+    @task
+    def close_gate(self, ctx: RunContext, until: str) -> None:
+        """Let warm-ups wait for a file from now on."""
+        self.gate = Path(until)
+
+
 class Knowing(Sized):
     @classmethod
     def estimate(cls, weights: Mapping[str, Path], options: Mapping[str, str]) -> int | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from pathlib import Path
 
+import pytest
 from tests.unit.process.house import House, house, size, waits
 from tests.unit.process.rig import Rig
 
@@ -74,7 +74,7 @@ async def test_work_that_comes_while_it_falls_asleep_wakes_it(tmp_path: Path) ->
 async def test_a_folder_that_breaks_stops_no_model_that_is_loaded(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
         first = await here.model("first", 150)
-        shutil.rmtree(tmp_path / "cards")
+        (tmp_path / "cards").rename(tmp_path / "taken away")
         (tmp_path / "cards").write_text("no folder")
         for _ in range(20):
             assert await size(first) == [150, 0]
@@ -91,7 +91,7 @@ async def test_a_folder_that_breaks_stops_no_model_that_is_loaded(tmp_path: Path
 async def test_a_folder_that_is_emptied_is_written_to_again(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
         await here.model("first", 150)
-        shutil.rmtree(tmp_path / "cards")
+        (tmp_path / "cards").rename(tmp_path / "taken away")
         second = await here.model("second", 150, "Knowing", ready=False)
         seen = await second.until(lambda seen: seen.status.can_serve or waits(seen))
         assert seen.status is Status.SLEEPING
@@ -115,3 +115,17 @@ async def test_one_that_takes_more_than_it_said_and_than_there_is_loads_again(tm
         await liar.until(waits)
         await other.host.stop()
         await liar.until_ready(2)
+
+
+async def test_a_warm_up_that_runs_is_finished_before_it_falls_asleep(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        first, second = await here.pair("Warming")
+        await first.run("close_gate", until=str(tmp_path / "end"))
+        warming = asyncio.create_task(first.host.warm_up())
+        await second.host.reload()
+        await first.until(lambda seen: seen.reason == "makes room for second")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(second.until_ready(), 0.2)
+        (tmp_path / "end").touch()
+        assert await warming > 0
+        await second.until_ready()
