@@ -27,6 +27,7 @@ def has_no_room(seen: ComponentSnapshot) -> bool:
     return waits(seen) and "taken by second" in (seen.reason or "")
 
 
+@pytest.mark.chaos
 async def test_one_that_is_killed_in_its_sleep_was_ready_and_comes_back(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
         first, second = await one_sleeps(here, "Sleeper")
@@ -38,6 +39,7 @@ async def test_one_that_is_killed_in_its_sleep_was_ready_and_comes_back(tmp_path
         assert (await size(first))[0] == 150
 
 
+@pytest.mark.chaos
 async def test_one_that_cannot_be_woken_is_loaded_again(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
         first, second = await one_sleeps(here, "Drowsy")
@@ -104,6 +106,7 @@ async def test_each_is_told_the_room_that_others_leave(tmp_path: Path) -> None:
         assert 100 < int((await second.run("room")).output_json) < 145
 
 
+@pytest.mark.chaos
 async def test_one_that_takes_more_than_it_said_and_than_there_is_loads_again(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
         liar = await here.model("liar", 230, "Liar")
