@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from glowplug.workloads.detection.report import Finding, Severity
@@ -16,7 +17,7 @@ from glowplug.workloads.detection.report import Finding, Severity
 LARGEST_BYTES = 16 << 20
 MOST_CLASSES = 10_000
 COLUMNS, LEAST_POLYGON = 5, 7
-MOST_FINDINGS = 1000
+MOST_WRONG_LINES, MOST_OF_LINE = 1000, 20
 BYTE_ORDER_MARK = "\ufeff"
 SLACK = 1e-3
 """How far a number may lie outside for the rounding of whoever wrote it."""
@@ -49,21 +50,22 @@ def read(path: Path, shown: str, classes: int | None) -> Read:
     labels: list[Label] = []
     findings: list[Finding] = []
     seen: dict[str, int] = {}
+    wrong = 0
     if text.startswith(BYTE_ORDER_MARK):
         findings.append(Finding("error", "byte order mark", shown, 1, "begins with a byte order mark; save it without"))
     # Lines end as engines see them end, at a lone carriage return too.
     for number, line in enumerate(io.StringIO(text.removeprefix(BYTE_ORDER_MARK), newline=None), start=1):
-        if len(findings) >= MOST_FINDINGS:
-            findings.append(
-                Finding("error", "hopeless label file", shown, number, "too much is wrong; not read on")
-            )
+        if wrong >= MOST_WRONG_LINES:
+            findings.append(Finding("error", "hopeless label file", shown, number, "too much is wrong; not read on"))
             break
         columns = line.split()
         if not columns:
             continue
-        found = list(_wrong(columns, classes)) or list(_odd(columns, seen.get(" ".join(columns))))
+        found = list(islice(_wrong(columns, classes), MOST_OF_LINE)) or list(_odd(columns, seen.get(" ".join(columns))))
         findings += [Finding(severity, kind, shown, number, what) for severity, kind, what in found]
-        if not any(severity == "error" for severity, *_ in found):
+        if any(severity == "error" for severity, *_ in found):
+            wrong += 1
+        else:
             labels.append(Label(int(columns[0]), len(columns) > COLUMNS))
             seen.setdefault(" ".join(columns), number)
     return Read(tuple(labels), tuple(findings))

@@ -63,6 +63,10 @@ class Run:
         if "images" in order.folder.parts:
             # libreyolo looks for the labels of a/images/b in a/labels/b, wherever in a path that stands.
             raise SettingsError(f"no folder above {order.folder} may be called 'images'; move the data folder")
+        if order.batch == 1 and self._imgsz == STRIDE:
+            # Of one picture of that size the last layers see a single point, of which there is no mean.
+            told = f"hyperparams.imgsz: {STRIDE} is too small for batches of one picture; ask for {2 * STRIDE}"
+            raise InvalidInput(told, fields=["hyperparams.imgsz"])
         if self._imgsz != order.imgsz:
             self._notes.append(f"imgsz {order.imgsz} became {self._imgsz}, a multiple of {STRIDE}")
         detector = LibreYOLO9(None, size=self._size, nb_classes=len(order.data.names), device=order.device)

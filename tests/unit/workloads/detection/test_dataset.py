@@ -141,6 +141,18 @@ def test_a_picture_that_is_cut_off_is_an_error(tmp_path: Path, suffix: str) -> N
     assert refused(root)[1].startswith(f"images/train/d.{suffix}: error: broken")
 
 
+def test_a_kind_of_tiff_that_engines_cannot_read_is_an_error(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    Image.new("RGB", (16, 16)).save(root / "images/train/d.tif", compression="zstd")
+    assert "images/train/d.tif: error: a TIFF of a kind that training cannot read; save it as PNG" in refused(root)
+
+
+def test_a_picture_that_would_be_nothing_once_it_is_made_small_is_an_error(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    Image.new("RGB", (9000, 8)).save(root / "images/train/a.png")
+    assert refused(root)[1] == "images/train/a.png: error: 9000 x 8 pixels; one side may be 32 times the other"
+
+
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +317,11 @@ def test_a_label_file_of_nothing_but_wrong_lines_is_not_read_to_its_end(tmp_path
     with pytest.raises(InvalidInput) as caught:
         checked(root)
     assert caught.value.message.startswith("dataset: 1001 errors: wrong columns 1000, hopeless label file")
+
+
+def test_a_crowd_of_odd_lines_is_read_to_its_end(tmp_path: Path) -> None:
+    root = write(tmp_path, {"train/a": "0 0.5 0.5 0.2 0.2\n" * 2000, "val/b": BOX})
+    assert checked(root).report.counts["warning", "box twice"] == 1999
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])

@@ -327,3 +327,9 @@ def test_weights_that_say_what_cannot_be_are_refused_in_words(
     tensors.write(path, tensors.read(whole.model, "model_path") | changed)
     with pytest.raises(InvalidInput, match=said):
         detector.convert(Remembering(tmp_path / "run"), path)
+
+
+def test_a_picture_too_small_to_be_trained_on_alone_is_refused_in_words(detector: Detector, tmp_path: Path) -> None:
+    root = write_by_hand(tmp_path / "set")
+    with pytest.raises(InvalidInput, match="too small for batches of one picture; ask for 64"):
+        trained(detector, root, Remembering(tmp_path / "run"), Hyperparams(model="tiny", epochs=1, batch=1, imgsz=32))
