@@ -12,6 +12,7 @@ from glowplug.workloads.detection.engine import Box
 
 GOLDEN = 0.618034
 QUALITY = 90
+LARGEST_FONT, LONGEST_LABEL = 200, 40
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 Colour = tuple[int, int, int]
@@ -22,7 +23,7 @@ def drawn(picture: Image.Image, boxes: Sequence[Box], names: Sequence[str]) -> I
     shown = picture.convert("RGB")
     pen = ImageDraw.Draw(shown)
     unit = max(shown.size) / 400
-    font = ImageFont.load_default(max(10, round(9 * unit)))
+    font = ImageFont.load_default(min(max(10, round(9 * unit)), LARGEST_FONT))
     numbers = {name: number for number, name in enumerate(names)}
     for box in reversed(boxes):
         colour = colour_of(numbers.get(box.label, 0))
@@ -47,7 +48,7 @@ def colour_of(number: int) -> Colour:
 def _label(
     pen: ImageDraw.ImageDraw, box: Box, colour: Colour, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
 ) -> None:
-    text = f"{box.label} {box.confidence:.2f}"
+    text = f"{box.label[:LONGEST_LABEL]} {box.confidence:.2f}"
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     width, height = right - left, bottom - top
     # Above the box where there is room, else inside of it.

@@ -17,8 +17,13 @@ from glowplug.workloads.detection.drawing import as_jpeg, drawn
 from glowplug.workloads.detection.engine import Box, Engine, Finder
 from glowplug.workloads.detection.pictures import FORMATS, LARGEST_PIXELS
 from glowplug.workloads.detection.use_values import MOST_IMAGES, Detection, Inferred, Looked, Params
+from glowplug.workloads.eight_bits import eight_bits
 
 DECIMALS = 2
+LONGEST_SIDE = 65_500
+"""Of a JPEG."""
+MOST_PIXELS_AT_ONCE = 1 << 27
+"""In the memory together, decoded, and as many again as the network sees them."""
 WRONG_SHOWN = 5
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -43,16 +48,16 @@ def infer(ctx: RunContext, engine: Engine, wish: Wish) -> Inferred:
     began, images, params = time.monotonic(), wish.images, wish.params
     if not 0 < len(images) <= MOST_IMAGES:
         raise _wrong("images", f"1 to {MOST_IMAGES} pictures are looked at in one job, not {len(images)}")
-    _check_heads(images)
+    sizes = _checked_heads(images)
     ctx.progress(0, len(images), "opening the model")
     finder = opened(wish.model_path, engine, wish.device, wish.threads)
     imgsz = params.imgsz or finder.imgsz
     results: list[Looked] = []
-    for start in range(0, len(images), params.batch):
+    for numbers in groups(sizes, params.batch, imgsz**2):
         ctx.check()
-        pictures = [picture(path, start + place) for place, path in enumerate(images[start : start + params.batch])]
+        pictures = [picture(images[number], number) for number in numbers]
         found = finder.find(pictures, params.conf, params.iou, imgsz)
-        for number, one, boxes in zip(range(start, len(images)), pictures, found, strict=False):
+        for number, one, boxes in zip(numbers, pictures, found, strict=True):
             output = _drawn(ctx, number, images[number], drawn(one, boxes, finder.names)) if params.draw else None
             results.append(Looked(_detections(boxes), output, *one.size))
         ctx.progress(len(results), len(images), f"{len(results)} of {len(images)} pictures")
@@ -71,34 +76,54 @@ def picture(path: Path, number: int) -> Image.Image:
     """Return the picture in a file, upright and in colour. Raises `InvalidInput`, which names its place in the list."""
     try:
         with Image.open(path, formats=FORMATS) as found:
-            upright = ImageOps.exif_transpose(found)
-            return upright.convert("RGB")
+            return eight_bits(ImageOps.exif_transpose(found)).convert("RGB")
     except Exception as error:
         # Whatever a decoder stumbles over, it lies in the picture.
         raise _wrong(f"images.{number}", f"{path.name[:80]}: the picture is broken: {error}") from error
 
 
-def _check_heads(images: Sequence[Path]) -> None:
-    """Look at the first bytes of all pictures before any work is put into one of them."""
-    wrong = list(_wrong_heads(images))
+def groups(sizes: Sequence[int], count: int, seen: int) -> Iterator[list[int]]:
+    """Yield the numbers of pictures to look at together.
+
+    They are `count` at most, and as many as there is room for: of `sizes` pixels, and `seen` as the network sees each.
+    """
+    group: list[int] = []
+    pixels = 0
+    for number, size in enumerate(sizes):
+        pixels += max(size, seen)
+        if group and (len(group) == count or pixels > MOST_PIXELS_AT_ONCE):
+            yield group
+            group, pixels = [], max(size, seen)
+        group.append(number)
+    yield group
+
+
+def _checked_heads(images: Sequence[Path]) -> list[int]:
+    """Look at the first bytes of all pictures before any work is put into one of them; returns their pixels."""
+    sizes: list[int] = []
+    wrong = list(_wrong_heads(images, sizes))
     if wrong:
         more = f"; and {len(wrong) - WRONG_SHOWN} more" if len(wrong) > WRONG_SHOWN else ""
         said = "; ".join(f"images.{number}: {what}" for number, what in wrong[:WRONG_SHOWN])
         raise InvalidInput(said + more, fields=[f"images.{number}" for number, _ in wrong[:WRONG_SHOWN]])
+    return sizes
 
 
-def _wrong_heads(images: Sequence[Path]) -> Iterator[tuple[int, str]]:
+def _wrong_heads(images: Sequence[Path], sizes: list[int]) -> Iterator[tuple[int, str]]:
     for number, path in enumerate(images):
         try:
             with Image.open(path, formats=FORMATS) as found:
-                pixels = found.width * found.height
+                pixels, side = found.width * found.height, max(found.size)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            pixels = LARGEST_PIXELS + 1
+            pixels, side = LARGEST_PIXELS + 1, 0
         except Exception:  # noqa: BLE001 - see `picture`
             yield number, f"{path.name[:80]}: not a picture of {', '.join(FORMATS)}"
             continue
         if pixels > LARGEST_PIXELS:
             yield number, f"{path.name[:80]}: more than {LARGEST_PIXELS} pixels"
+        if side > LONGEST_SIDE:
+            yield number, f"{path.name[:80]}: more than {LONGEST_SIDE} pixels on a side"
+        sizes.append(pixels)
 
 
 def _drawn(ctx: RunContext, number: int, path: Path, shown: Image.Image) -> str:

@@ -11,6 +11,7 @@ from PIL.Image import Resampling
 
 from glowplug.errors import InvalidInput
 from glowplug.workloads.diffusion.loaded import Loaded
+from glowplug.workloads.eight_bits import eight_bits
 
 MOST_TIMES = 4
 """As many times the model's own number of pixels may be asked for."""
@@ -92,7 +93,7 @@ def upright(picture: Picture, name: str) -> Picture:
     """
     try:
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        return eight_bits(ImageOps.exif_transpose(picture))
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInput(f"{name}: the image is broken: {error}", fields=[name]) from error
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from glowplug.errors import InvalidInput
 from glowplug.workloads.digits.sampler import SIDE, Pixels
+from glowplug.workloads.eight_bits import eight_bits
 
 INK = (28, 32, 66)
 PAPER = (250, 247, 240)
@@ -88,7 +89,7 @@ def read(picture: Image.Image) -> Pixels:
 
 def _gray(picture: Image.Image) -> Gray:
     try:
-        picture = picture.convert("RGBA")
+        picture = eight_bits(picture).convert("RGBA")
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInput(f"the image is broken: {error}", fields=["image"]) from error
     picture.thumbnail((LARGEST_READ, LARGEST_READ), Image.Resampling.BOX)

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.unit.workloads.contexts import Remembering
@@ -15,7 +16,7 @@ from tests.unit.workloads.detection.cells import NAMES, picture, written
 from glowplug.errors import Canceled, InvalidInput
 from glowplug.workloads.detection.drawing import colour_of, drawn
 from glowplug.workloads.detection.engine import Box, Engine, Finder
-from glowplug.workloads.detection.inference import Wish, infer
+from glowplug.workloads.detection.inference import MOST_PIXELS_AT_ONCE, Wish, groups, infer
 from glowplug.workloads.detection.use_values import Inferred, Params
 
 
@@ -170,3 +171,30 @@ def test_a_drawing_leaves_the_picture_as_it_was_and_labels_each_box() -> None:
 
 def test_classes_have_colours_of_their_own() -> None:
     assert len({colour_of(number) for number in range(40)}) == 40
+
+
+def test_a_picture_of_sixteen_bits_shows_what_it_shows_in_eight(tmp_path: Path, model: Path) -> None:
+    eight = picture(tmp_path / "a.png", (1, 2))
+    with Image.open(eight) as image:
+        numbers = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(numbers).save(tmp_path / "b.png")
+    one, other = looked(Remembering(tmp_path / "run"), model, eight, tmp_path / "b.png").results
+    assert other.detections == one.detections
+
+
+def test_a_picture_longer_than_a_jpeg_can_be_is_refused(tmp_path: Path, model: Path) -> None:
+    Image.new("RGB", (65_501, 1)).save(tmp_path / "long.png")
+    with pytest.raises(InvalidInput, match="more than 65500 pixels on a side"):
+        looked(Remembering(tmp_path / "run"), model, tmp_path / "long.png")
+
+
+def test_no_more_pictures_are_looked_at_together_than_there_is_room_for() -> None:
+    small, large = 100, MOST_PIXELS_AT_ONCE // 2
+    assert list(groups([small] * 5, 2, 100)) == [[0, 1], [2, 3], [4]]
+    assert list(groups([small, large, large, small, 3 * large, small], 16, 100)) == [[0, 1], [2, 3], [4], [5]]
+    assert list(groups([small] * 4, 16, large)) == [[0, 1], [2, 3]]
+
+
+def test_the_label_of_a_box_is_cut_where_it_would_cover_everything() -> None:
+    paper = Image.new("RGB", (100, 100))
+    assert drawn(paper, [Box("x" * 200, 0.5, (1, 1, 9, 9))], ()).size == (100, 100)
