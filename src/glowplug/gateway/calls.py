@@ -31,6 +31,7 @@ from glowplug.problem import told_error
 from glowplug.store import TaskInfo
 
 AT_ONCE = 64
+BYTES_AT_ONCE = 64 * 1024 * 1024
 _json = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 
@@ -84,7 +85,6 @@ class Calls:
 
     async def all(self, task: TaskInfo, inputs: Sequence[Mapping[str, Any]], subject: Subject) -> list[Any]:
         """Call a task with each of the inputs, several at once; the first error ends them all."""
-        room = asyncio.Semaphore(AT_ONCE)
 
         async def one(given: Mapping[str, Any]) -> Any:
             async with room:
@@ -92,6 +92,7 @@ class Calls:
 
         if len(inputs) == 1:
             return [await self.value(task, inputs[0], subject)]
+        room = asyncio.Semaphore(_at_once(inputs))
         calls = [asyncio.ensure_future(one(given)) for given in inputs]
         try:
             return await asyncio.gather(*calls)
@@ -132,6 +133,12 @@ class Calls:
         # It may have ended a moment ago.
         with suppress(Conflict):
             await asyncio.shield(asyncio.ensure_future(self._gateway.ledger.cancel(job.id)))
+
+
+def _at_once(inputs: Sequence[Mapping[str, Any]]) -> int:
+    # What is the same for all, such as a long list, is written into each call anew: of large ones few go at once.
+    size = len(_encoder.encode(inputs[0])) if inputs else 1
+    return max(1, min(AT_ONCE, BYTES_AT_ONCE // size))
 
 
 @contextmanager

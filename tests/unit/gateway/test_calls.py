@@ -173,6 +173,14 @@ class TestDirectCalls:
         assert await made.all(SAY, inputs, OPERATOR) == inputs
         assert 1 < direct.most <= AT_ONCE
 
+    async def test_of_large_calls_few_go_at_once(self, home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        await home.ready_worker()
+        monkeypatch.setattr("glowplug.gateway.calls.BYTES_AT_ONCE", 3000)
+        made, direct = calls(home, echo)
+        inputs = [{"n": number, "same": "x" * 1000} for number in range(9)]
+        assert await made.all(SAY, inputs, OPERATOR) == inputs
+        assert direct.most <= 2
+
     async def test_the_first_error_ends_the_others(self, home: House) -> None:
         await home.ready_worker()
 
