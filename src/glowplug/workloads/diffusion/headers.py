@@ -13,6 +13,7 @@ from glowplug.errors import SettingsError
 
 LENGTH_BYTES = 8
 LARGEST_HEADER_BYTES = 100_000_000
+MOST_ELEMENTS = 1 << 50
 _POINTER = b"version https://git-lfs"
 _FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -80,13 +81,16 @@ def _entries(path: Path, text: bytes) -> dict[str, Any]:
 def _end(path: Path, entry: Any) -> int:
     try:
         return int(entry["data_offsets"][1])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{path} is damaged: an entry of its header has no offsets; fetch it again") from error
 
 
 def _tensor(path: Path, entry: Mapping[str, Any]) -> Tensor:
     try:
         kind = str(entry["dtype"])
-        return Tensor(_FLOATS.get(kind, kind), tuple(int(side) for side in entry["shape"]))
-    except (KeyError, TypeError, ValueError) as error:
+        tensor = Tensor(_FLOATS.get(kind, kind), tuple(int(side) for side in entry["shape"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{path} is damaged: an entry of its header has no shape; fetch it again") from error
+    if not all(0 <= side <= MOST_ELEMENTS for side in tensor.shape) or tensor.elements > MOST_ELEMENTS:
+        raise SettingsError(f"{path} is damaged: it says that it holds more numbers than any file; fetch it again")
+    return tensor

@@ -30,9 +30,13 @@ SHOWN_KEYS = 3
 
 
 def be_quiet() -> None:
-    """Keep the libraries' own progress bars off the log: the load tells its progress itself."""
+    """Keep the libraries' own progress bars and warnings off the log.
+
+    The load tells its progress and what is wrong with weights itself; and warnings repeat the callers' prompts.
+    """
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def imported(survey: Survey) -> None:
@@ -55,7 +59,8 @@ def pipeline_class(survey: Survey) -> Any:
         SettingsError: diffusers has no such pipeline, or components are missing.
     """
     found = getattr(diffusers, survey.kind, None)
-    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
+    base = diffusers.DiffusionPipeline
+    if not (isinstance(found, type) and issubclass(found, base) and found is not base):
         raise SettingsError(f"{survey.folder}: this diffusers ({diffusers.__version__}) has no {survey.kind}")
     parameters = inspect.signature(found).parameters.values()
     wanted = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]

@@ -89,8 +89,11 @@ def upright(picture: Picture, name: str) -> Picture:
     """Return the picture as its camera meant it.
 
     Raises:
-        InvalidInput: it cannot be decoded.
+        InvalidInput: it cannot be decoded, or is in colours that cannot be changed into others.
     """
+    if picture.mode == "LAB":
+        # The only colours in files that Pillow cannot change into others.
+        raise InvalidInput(f"{name}: pictures in CIELAB colours are not read; send it in RGB", fields=[name])
     try:
         picture.load()
         return eight_bits(ImageOps.exif_transpose(picture))

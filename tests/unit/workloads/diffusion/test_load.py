@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -631,3 +632,25 @@ def test_unloading_gives_the_memory_back_and_may_be_done_twice(flux: Path) -> No
 def test_a_wrong_option_is_told_before_anything_is_imported() -> None:
     with pytest.raises(SettingsError, match="option dtype"):
         Images().load(LoadContext(options={"dtype": "int4"}))
+
+
+def test_what_callers_write_is_not_repeated_in_the_log(
+    flux: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Images()
+    model.load(RememberingLoad(source=str(flux), threads="1"))
+    libraries = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    for library in libraries:
+        library.addHandler(caplog.handler)
+    model.generate(RunContext(tmp_path), prompt="confidential " * 500, seed=0, steps=1, width=32, height=32)
+    for library in libraries:
+        library.removeHandler(caplog.handler)
+    assert "confidential" not in caplog.text
+
+
+def test_a_pipeline_of_no_kind_is_refused(flux: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(flux, tmp_path / "flux")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "DiffusionPipeline"}))
+    with pytest.raises(SettingsError, match="has no DiffusionPipeline"):
+        Images().load(RememberingLoad(source=str(folder)))

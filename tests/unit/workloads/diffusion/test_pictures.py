@@ -147,3 +147,8 @@ def noise() -> Picture:
 
 def pixels(picture: Picture) -> list[Any]:
     return [picture.getpixel((x, y)) for y in range(picture.height) for x in range(picture.width)]
+
+
+def test_colours_that_cannot_be_changed_into_others_are_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match="mask: pictures in CIELAB colours are not read; send it in RGB"):
+        upright(Image.new("LAB", (3, 2)), "mask")

@@ -247,3 +247,14 @@ def test_a_network_for_inpainting_alone_is_told(folder: Path) -> None:
     safetensors(folder / "unet" / WEIGHTS, {"conv_in.weight": (8, 9, 3, 3)})
     with pytest.raises(SettingsError, match=r"takes 9 channels where the VAE gives 4: .* use the base model"):
         check_architecture(surveyed(folder))
+
+
+@pytest.mark.parametrize("entry", ["shape", "data_offsets"])
+@pytest.mark.parametrize("number", ["1e999", "-1", "1" + "0" * 400])
+def test_numbers_that_no_file_has_are_told_as_damage(tmp_path: Path, entry: str, number: str) -> None:
+    said = {"shape": "[1]", "data_offsets": "[0, 4]"} | {entry: f"[0, {number}]"}
+    told = ", ".join(f'"{name}": {value}' for name, value in said.items())
+    text = ('{"a": {"dtype": "F32", ' + told + "}}").encode()
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(SettingsError, match=r"damaged|truncated"):
+        Header.of(tmp_path / "a.safetensors")
