@@ -5,7 +5,8 @@
 //   await talk.open();
 //   talk.say("Hello");
 //
-// Each frame of the server is an event of its `type`; `audio` is played as well. Besides: `closed` {code, reason}.
+// Each frame of the server is an event of its `type`; `audio` is played as well. Besides: `quiet`, when the last sound
+// has been heard (`speaking` is true until then, often long after `reply_done`), and `closed` {code, reason}.
 
 export class Talk extends EventTarget {
   #address; #socket; #announced = null; #player = new Player(); #microphone = null;
@@ -13,6 +14,7 @@ export class Talk extends EventTarget {
   constructor(address = "/ws/conversation") {
     super();
     this.#address = new URL(address, location.href.replace(/^http/, "ws"));
+    this.#player.onquiet = () => this.#tell("quiet", {});
   }
 
   open() {
@@ -36,6 +38,7 @@ export class Talk extends EventTarget {
   reset() { this.#player.stop(); this.#send({ type: "reset" }); }
   close() { this.#socket?.close(1000); }
 
+  get speaking() { return this.#player.busy; }
   get listening() { return this.#microphone !== null; }
 
   async listen() {
@@ -71,7 +74,10 @@ export class Talk extends EventTarget {
 
 // Sounds arrive faster than they are heard: one after the other, without a gap.
 class Player {
-  #context = null; #until = 0; #sources = new Set(); #order = Promise.resolve(); #generation = 0;
+  #context = null; #until = 0; #sources = new Set(); #order = Promise.resolve(); #generation = 0; #coming = 0;
+  onquiet = () => {};
+
+  get busy() { return this.#coming + this.#sources.size > 0; }
 
   // Browsers let a page be heard only after somebody has touched it.
   start() {
@@ -82,11 +88,13 @@ class Player {
 
   add(data, about) {
     const generation = this.#generation;
+    this.#coming += 1;
     this.#order = this.#order.then(async () => {
       if (!this.#context || generation !== this.#generation) return;
       const sound = about.format === "pcm" ? this.#samples(data, about.sample_rate) : await this.#context.decodeAudioData(data);
       if (generation === this.#generation) this.#play(sound);
-    }).catch((error) => console.warn("a sound cannot be played:", error));
+    }).catch((error) => console.warn("a sound cannot be played:", error))
+      .then(() => { this.#coming -= 1; this.#rest(); });
   }
 
   stop() {
@@ -100,12 +108,14 @@ class Player {
     const source = this.#context.createBufferSource();
     source.buffer = sound;
     source.connect(this.#context.destination);
-    source.onended = () => this.#sources.delete(source);
+    source.onended = () => { this.#sources.delete(source); this.#rest(); };
     this.#sources.add(source);
     this.#until = Math.max(this.#until, this.#context.currentTime + 0.02);
     source.start(this.#until);
     this.#until += sound.duration;
   }
+
+  #rest() { if (!this.busy) this.onquiet(); }
 
   #samples(data, rate) {
     const whole = new Int16Array(data, 0, data.byteLength >> 1);

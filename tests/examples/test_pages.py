@@ -97,4 +97,5 @@ def test_what_is_said_into_the_microphone_is_heard_answered_and_can_be_interrupt
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#turns .reply")).to_have_class("reply stopped", timeout=PATIENCE_MILLISECONDS)
         page.get_by_role("button", name="Start over").click()
-        expect(page.locator("#turns li")).to_have_count(0, timeout=PATIENCE_MILLISECONDS)
+        expect(page.locator("#turns .empty")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+        expect(page.locator("#turns li")).to_have_count(1)
