@@ -198,8 +198,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def gateway_url(self) -> str:
         """Return the URL at which others reach the gateway."""
-        if self.gateway.url:
-            return self.gateway.url.rstrip("/")
+        return self.gateway.url.rstrip("/") if self.gateway.url else self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """Return the URL at which this machine reaches a gateway of these settings, whatever others are told."""
         host = "127.0.0.1" if self.gateway.host in ("0.0.0.0", "::") else self.gateway.host  # noqa: S104 - compared only
         return f"http://{f'[{host}]' if ':' in host else host}:{self.gateway.port}"
 

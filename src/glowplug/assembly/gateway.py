@@ -47,7 +47,7 @@ async def serve_gateway(settings: Settings, *, targets: Sequence[str] = ()) -> i
             # The workers first: their models begin to load while the rest of this process is being imported.
             await stack.enter_async_context(process.supervising(targets))
             await stack.enter_async_context(process.answering(listener))
-            lock.announce(settings.gateway_url)
+            lock.announce(settings.local_url)
             await stack.enter_async_context(process.opened())
             from glowplug.assembly.server import stop_signal
 
@@ -74,7 +74,7 @@ class GatewayProcess:
     async def supervising(self, targets: Sequence[str]) -> AsyncIterator[None]:
         """Keep a worker for each target alive while the block runs."""
         log_format = "logfmt" if self._settings.log.format == "pretty" else self._settings.log.format
-        additions = self._settings.for_workers(self._settings.gateway_url, self._folder.worker_token, log_format)
+        additions = self._settings.for_workers(self._settings.local_url, self._folder.worker_token, log_format)
         self._plans = plan_workers(targets, os.environ, additions, self._settings.worker.options)
         self._supervisor = Supervisor(
             self._plans,

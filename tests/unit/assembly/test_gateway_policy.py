@@ -64,6 +64,11 @@ def test_the_port_that_was_really_taken_is_the_one_that_others_are_told() -> Non
     assert settings.gateway.port == 0
 
 
+def test_workers_of_this_machine_come_straight_whatever_address_others_are_told() -> None:
+    settings = on_port(Settings.load({"GLOWPLUG_PORT": "0", "GLOWPLUG_URL": "https://gate.example"}), 4711)
+    assert (settings.gateway_url, settings.local_url) == ("https://gate.example", "http://127.0.0.1:4711")
+
+
 def interior(folder: Path, **environment: str) -> Interior:
     settings = Settings.load({"GLOWPLUG_DATA": str(folder), "GLOWPLUG_STORE": "memory:", **environment})
     return Interior(settings, SystemClock(), "worker-token", make_telemetry(settings, "worker-token"))
