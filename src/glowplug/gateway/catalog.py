@@ -119,9 +119,15 @@ def budget_of(task: TaskInfo | None) -> Budget:
 
 def _explained(task: str, errors: list[ValidationError]) -> InvalidInput:
     errors.sort(key=lambda error: [str(part) for part in error.absolute_path])
-    fields = [{"path": _path(error), "message": error.message[:200]} for error in errors[:FIELDS_SHOWN]]
+    fields = [{"path": _path(one), "message": one.message[:200]} for one in map(_meant, errors[:FIELDS_SHOWN])]
     first = fields[0]
     return InvalidInput(f"{task}: {first['path'] or 'input'}: {first['message']}", task=task, fields=fields)
+
+
+def _meant(error: ValidationError) -> ValidationError:
+    """Return what the only alternative beside null has against a value; "none of the schemas" helps nobody."""
+    meant = [one for one in error.context or () if (one.validator, one.validator_value) != ("type", "null")]
+    return _meant(meant[0]) if len({one.schema_path[0] for one in meant}) == 1 else error
 
 
 def _path(error: ValidationError) -> str:

@@ -136,6 +136,16 @@ class TestInputs:
             made.check("m.t", {"boxes": [{"x": 1}, {}]})
         assert caught.value.data["fields"][0]["path"] == "boxes.1"
 
+    async def test_a_parameter_that_may_be_left_out_is_refused_for_what_it_would_have_to_be(self) -> None:
+        nothing, count = {"type": "null"}, {"type": "integer", "minimum": 1}
+        properties = {"steps": {"anyOf": [count, nothing]}, "either": {"anyOf": [count, {"type": "string"}]}}
+        schema = {"type": "object", "properties": properties}
+        made = await knowing(ModelInfo("m", "1", (TaskInfo("m.t", input_schema=schema),)))
+        with pytest.raises(InvalidInput, match="steps: 0 is less than the minimum of 1"):
+            made.check("m.t", {"steps": 0})
+        with pytest.raises(InvalidInput, match="either: 0 is not valid under any"):
+            made.check("m.t", {"either": 0})
+
     async def test_a_task_without_a_schema_takes_anything(self) -> None:
         made = await knowing(ModelInfo("m", "1", (TaskInfo("m.t"),)))
         made.check("m.t", {"whatever": [1]})
