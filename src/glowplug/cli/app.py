@@ -54,5 +54,9 @@ def run_verb() -> int:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        fail(message())
+        said = message()
+        if said.startswith("Usage:"):
+            typer.echo(said, err=True)
+        else:
+            fail(said)
         return USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from typing import Annotated
 
 import typer
@@ -31,10 +32,13 @@ def models(
     if json:
         say_json({"model": model, "tasks": tasks})
         return
+    from glowplug.client.arguments import expected
+
     say(f"{model.name} {model.version or ''} is {model.state}")
     for task in tasks:
         say(f"\n{task.name}  {task.summary}".rstrip())
         required = task.input_schema.get("required", [])
         for key, schema in task.input_schema.get("properties", {}).items():
-            default = "required" if key in required else f"default {schema.get('default')!r}"
-            say(f"  {key}={schema.get('format') or schema.get('type') or 'value'}  {default}")
+            default = schema.get("default")
+            optional = "optional" if default is None else f"default {dumps(default, ensure_ascii=False)}"
+            say(f"  {key}={expected(schema, task.input_schema)}  {'required' if key in required else optional}")

@@ -22,7 +22,11 @@ def up(
     ] = None,
     reload: Annotated[bool, typer.Option("--reload", help="Start a model again when its code changes.")] = False,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option for every TARGET; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option for every TARGET; may be repeated. For one of several: GLOWPLUG_OPTIONS=MODEL.NAME=VALUE.",
+        ),
     ] = None,
 ) -> None:
     """Start a gateway and workers on this machine.

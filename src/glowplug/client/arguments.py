@@ -29,6 +29,24 @@ def parse_arguments(words: Iterable[str], schema: Mapping[str, Any]) -> dict[str
     return {key: _argument(key, texts, properties.get(key, {}), schema) for key, texts in given.items()}
 
 
+def expected(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    """Say in a word what a parameter takes: `integer`, `png|jpeg`, `@FILE`, `list of string`, `{name, prefix}`."""
+    kinds = [kind for kind in _kinds(schema, root) if kind.get("type") != "null"]
+    return "|".join(dict.fromkeys(_word(kind, root) for kind in kinds)) or "value"
+
+
+def _word(kind: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    if "enum" in kind or "const" in kind:
+        return "|".join(str(choice) for choice in kind.get("enum", [kind.get("const")]))
+    if kind.get("format") == "artifact":
+        return "@FILE"
+    if kind.get("type") == "array":
+        return f"list of {expected(kind.get('items', {}), root)}"
+    if kind.get("properties"):
+        return f"{{{', '.join(kind['properties'])}}}"
+    return str(kind.get("format") or kind.get("type") or "value")
+
+
 def _refuse_unknown(given: Iterable[str], properties: Mapping[str, Any]) -> None:
     for key in given:
         if key not in properties:

@@ -117,7 +117,7 @@ def test_one_model_is_shown_with_its_tasks_and_their_parameters(glowplug: Comman
     assert "play.echo  Play echo" in done.out
     assert "  text=string  required" in done.out
     assert "  times=integer  default 1" in done.out
-    assert "  file=artifact  required" in done.out
+    assert "  file=@FILE  required" in done.out
 
 
 def test_models_come_as_json_too(glowplug: Command) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glowplug.client.arguments import parse_arguments
+from glowplug.client.arguments import expected, parse_arguments
 from glowplug.client.files import safe_name
 from glowplug.errors import InvalidInput
 
@@ -77,6 +77,26 @@ def test_a_text_that_cannot_be_meant_is_refused_by_name(schema: dict[str, Any], 
     with pytest.raises(InvalidInput, match=said) as caught:
         parse(f"key={text}", key=schema)
     assert caught.value.message.startswith("key: ")
+
+
+@pytest.mark.parametrize(
+    ("schema", "word"),
+    [
+        (TEXT, "string"),
+        ({"anyOf": [WHOLE, {"type": "null"}]}, "integer"),
+        ({"anyOf": [WHOLE, TEXT]}, "integer|string"),
+        ({"enum": ["png", "jpeg"], "type": "string"}, "png|jpeg"),
+        ({"const": "onnx", "type": "string"}, "onnx"),
+        ({"type": "string", "format": "artifact"}, "@FILE"),
+        ({"type": "array", "items": {"type": "string", "format": "artifact"}}, "list of @FILE"),
+        ({"$ref": "#/$defs/Output"}, "{prefix, name}"),
+        ({"type": "object"}, "object"),
+        ({}, "value"),
+    ],
+)
+def test_what_a_parameter_takes_is_said_in_a_word(schema: dict[str, Any], word: str) -> None:
+    root = {"$defs": {"Output": {"type": "object", "properties": {"prefix": TEXT, "name": TEXT}}}}
+    assert expected(schema, root) == word
 
 
 def test_a_reference_in_the_schema_is_followed() -> None:
