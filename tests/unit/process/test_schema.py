@@ -155,7 +155,7 @@ def test_nested_values_are_made_and_their_errors_say_where() -> None:
 def test_files_are_opened_wherever_they_are() -> None:
     made = read("files", image="a", file="b", more={"c": ["d"]})
     assert made == {"image": "image:a", "file": "file:b", "more": {"c": ["image:d"]}}
-    assert refused("files", image="broken", file="b") == [{"loc": "image", "msg": "Value error, the file is broken"}]
+    assert refused("files", image="broken", file="b") == [{"loc": "image", "msg": "the file is broken"}]
 
 
 def test_files_are_described_as_references() -> None:
