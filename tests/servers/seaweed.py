@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 import obstore
@@ -96,7 +97,7 @@ def running_s3(program: str, folder: Path) -> Iterator[S3Server]:
 
 
 def make_bucket(server: S3Server, name: str) -> None:
-    """Make a bucket; obstore has no call for it, but signs the request."""
+    """Make a bucket unless it is there; obstore has no call for it, but signs the request."""
     bucket = S3Store(
         name,
         endpoint=server.endpoint,
@@ -106,7 +107,12 @@ def make_bucket(server: S3Server, name: str) -> None:
         client_options={"allow_http": True},
     )
     url = obstore.sign(bucket, "PUT", "", timedelta(minutes=1))
-    urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=START_SECONDS).close()
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=START_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code != HTTPStatus.CONFLICT:
+                raise
 
 
 def _command(program: str, folder: Path, ports: list[int]) -> list[str]:

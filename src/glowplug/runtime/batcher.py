@@ -19,6 +19,9 @@ from glowplug.lifecycle import Startable, cancel, stop_all
 from glowplug.model import TaskOptions
 from glowplug.process.call import Call, CallEnd, CallSink
 
+LEAST_WAIT_SECONDS = 0.0001
+"""What the rounding of a clock may leave of a wait is not waited for again and again."""
+
 
 class Runner(Protocol):
     """What a batcher needs of a host."""
@@ -109,7 +112,9 @@ class Batcher(Startable):
         while self._gathered and self._is_due() and self._has_room():
             self._let_go()
         if self._gathered and self._timer is None and not self._is_due():
-            self._timer = asyncio.create_task(self._look_later(), name=f"batch of {self._task}")
+            # Reckoned here: when the task begins, on a busy machine, those it was made for may be gone.
+            later = self._look_later(max(self._wait_seconds - self._waited_seconds(), LEAST_WAIT_SECONDS))
+            self._timer = asyncio.create_task(later, name=f"batch of {self._task}")
 
     def _is_due(self) -> bool:
         full = len(self._gathered) >= self._max_size
@@ -143,8 +148,8 @@ class Batcher(Startable):
         self._flights.discard(flight)
         self._look()
 
-    async def _look_later(self) -> None:
-        await self._clock.sleep(self._wait_seconds - self._waited_seconds())
+    async def _look_later(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
         self._timer = None
         self._look()
 

@@ -103,6 +103,33 @@ async def test_calls_of_one_moment_go_together() -> None:
     assert [end.output_json for end in await asyncio.gather(*both)] == [b"1", b"2"]
 
 
+async def test_a_machine_so_busy_that_a_batch_goes_before_its_timer_begins_holds_up_nobody() -> None:
+    model, clock = Model(slots=2), ManualClock()
+    batcher = batching(model, clock)
+    begun(batcher, "1", "2")
+    await settle()
+    begun(batcher, "3")
+    await asyncio.sleep(0)
+    batcher._look()
+    clock._monotonic += WAIT_SECONDS
+    batcher._look()
+    await settle()
+    assert model.batches == [["1", "2"], ["3"]]
+    await clock.advance(WAIT_SECONDS)
+    model.finish()
+    model.finish()
+    begun(batcher, "4", "5")
+    await settle()
+    begun(batcher, "6", "7")
+    await settle()
+    await clock.advance(2 * WAIT_SECONDS)
+    await settle()
+    assert model.batches[2:] == [["4", "5"], ["6", "7"]]
+    model.finish()
+    model.finish()
+    await settle()
+
+
 async def test_a_batch_is_never_larger_than_the_limit() -> None:
     model = Model(slots=2)
     begun(batching(model, ManualClock()), *"123456")
