@@ -109,9 +109,11 @@ class Batcher(Startable):
     def _look(self) -> None:
         """Let batches go that have reason and room to, and see to it that somebody looks at the rest in time."""
         self._looking = None
-        while self._gathered and self._is_due() and self._has_room():
+        is_due = True
+        # Asked once for each look: time passes between two questions, and both answers would leave it to the other.
+        while self._gathered and (is_due := self._is_due()) and self._has_room():
             self._let_go()
-        if self._gathered and self._timer is None and not self._is_due():
+        if self._gathered and self._timer is None and not is_due:
             # Reckoned here: when the task begins, on a busy machine, those it was made for may be gone.
             later = self._look_later(max(self._wait_seconds - self._waited_seconds(), LEAST_WAIT_SECONDS))
             self._timer = asyncio.create_task(later, name=f"batch of {self._task}")
