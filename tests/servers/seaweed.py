@@ -138,7 +138,7 @@ def _command(program: str, folder: Path, ports: list[int]) -> list[str]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.volumeSizeLimitMB=64",
-        "-volume.max=8",
+        "-volume.max=100",
         "-volume.preStopSeconds=0",
         "-master.telemetry=false",
     ]
