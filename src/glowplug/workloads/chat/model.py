@@ -12,8 +12,9 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from glowplug.errors import InvalidInput, SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import Model, RunContext, task
+from glowplug.workloads import option_values
 from glowplug.workloads.chat.engine import Engine, chunks
-from glowplug.workloads.chat.options import Limits, ServerOptions, whole
+from glowplug.workloads.chat.options import Limits, ServerOptions, counted
 from glowplug.workloads.chat.reply import read
 from glowplug.workloads.chat.server import ServerEngine
 from glowplug.workloads.chat.values import Delta, Ending, Message, Order
@@ -105,9 +106,9 @@ class Chat(Model):
             raise SettingsError("options server and gguf: set one of them, not both")
         plan = gguf.Plan(
             path=gguf.file_in(Path(place).expanduser()),
-            context=whole(options, "context", 4096, least=128),
-            threads=whole(options, "threads", 0, least=0),
-            layers=whole(options, "gpu_layers", 0 if ctx.device == "cpu" else EVERY_LAYER, least=0),
+            context=counted(options, "context", 4096, least=128),
+            threads=option_values.threads(options),
+            layers=counted(options, "gpu_layers", 0 if ctx.device == "cpu" else EVERY_LAYER, least=0),
             card=int(ctx.device.partition(":")[2] or 0),
             slots=self.slots,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from glowplug.errors import SettingsError
+from glowplug.workloads import option_values
 
 OLLAMA = "http://127.0.0.1:11434"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,7 +29,7 @@ class Limits:
     def of(cls, options: Mapping[str, str]) -> Limits:
         """Read `longest_prompt`, `max_tokens` and `system`."""
         return cls(
-            whole(options, "longest_prompt", 200_000), whole(options, "max_tokens", 1024), options.get("system", "")
+            counted(options, "longest_prompt", 200_000), counted(options, "max_tokens", 1024), options.get("system", "")
         )
 
 
@@ -49,7 +49,7 @@ class ServerOptions:
         Raises:
             SettingsError: one of them is wrong, or the environment has no such variable.
         """
-        silence = _seconds(options.get("silence_seconds", "120"))
+        silence = option_values.seconds(options, "silence_seconds", 120)
         return cls(_url(options.get("server", OLLAMA)), options.get("model", ""), _key(options), silence)
 
     @property
@@ -63,22 +63,9 @@ class ServerOptions:
         return urlsplit(self.url).hostname in LOOPBACK
 
 
-def whole(options: Mapping[str, str], name: str, usual: int, least: int = 1) -> int:
-    """Return an option that is a whole number."""
-    value = options.get(name, str(usual))
-    if not value.isascii() or not value.isdigit() or not least <= int(value) <= LARGEST_COUNT:
-        raise SettingsError(f"option {name}={value!r}: a whole number from {least} to {LARGEST_COUNT} is expected")
-    return int(value)
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise SettingsError(f"option silence_seconds={value!r}: a number of seconds is expected")
-    return seconds
+def counted(options: Mapping[str, str], name: str, usual: int, least: int = 1) -> int:
+    """Return an option that counts tokens, letters or layers."""
+    return option_values.whole(options, name, usual, least=least, most=LARGEST_COUNT)
 
 
 def _url(given: str) -> str:

@@ -9,6 +9,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from glowplug.errors import SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import File, Model, RunContext, task
+from glowplug.workloads import option_values
 from glowplug.workloads.detection.use_values import (
     MOST_IMAGES,
     Converted,
@@ -44,7 +45,7 @@ class Detector(Model):
 
     def load(self, ctx: LoadContext) -> None:
         """Import the engine; the networks themselves come with each call."""
-        self._threads = _threads(ctx.options.get("threads", "0"))
+        self._threads = option_values.threads(ctx.options)
         self._device = ctx.device
         with ctx.stage("import"):
             self._engine = _engine(ctx.options.get("engine", "libreyolo"), self._threads)
@@ -103,9 +104,3 @@ def _engine(name: str, threads: int) -> Engine:
     if name == "ultralytics":
         return ultralytics_engine.installed(threads)
     raise SettingsError(f"option engine={name!r}: known engines are libreyolo, ultralytics")
-
-
-def _threads(value: str) -> int:
-    if not value.isascii() or not value.isdigit():
-        raise SettingsError(f"option threads={value!r}: a whole number is expected, 0 for all cores")
-    return int(value)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
-from glowplug.errors import BugError, SettingsError
+from glowplug.errors import BugError
 from glowplug.load_context import LoadContext
 from glowplug.model import File, Image, Model, RunContext, task
+from glowplug.workloads import option_values
 from glowplug.workloads.digits.prompt import digits_in
 from glowplug.workloads.digits.values import Converted, Drawing, Reading, Sampling, Trained
 from glowplug.workloads.extras import Deferred
@@ -45,7 +46,7 @@ class Digits(Model):
 
     def load(self, ctx: LoadContext) -> None:
         """Open both networks; option `threads` limits the cores that a call uses (0, the default, is all)."""
-        threads = _threads(ctx.options.get("threads", "0"))
+        threads = option_values.threads(ctx.options)
         with ctx.stage("import"):
             self._open_generator = network.generator_in
             self._draw = drawing.draw
@@ -113,9 +114,3 @@ class Digits(Model):
 
 def _shipped(name: str) -> bytes:
     return (files(__package__) / "weights" / name).read_bytes()
-
-
-def _threads(value: str) -> int:
-    if not value.isascii() or not value.isdigit():
-        raise SettingsError(f"option threads={value!r}: a whole number is expected, 0 for all cores")
-    return int(value)

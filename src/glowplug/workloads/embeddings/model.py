@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from glowplug.errors import SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import Batch, Model, RunContext, task
+from glowplug.workloads import option_values
 from glowplug.workloads.embeddings.source import PACKAGE_SOURCE, folder_of
 from glowplug.workloads.embeddings.values import Embedding
 from glowplug.workloads.extras import Deferred
@@ -20,6 +20,7 @@ else:
     network = Deferred("glowplug.workloads.embeddings.network", "embeddings", "the embeddings model")
 
 LONGEST_TEXT = 100_000
+LARGEST_PASS = 1_000_000
 LARGEST_DIMENSIONS = 65_536
 
 
@@ -36,8 +37,8 @@ class Embeddings(Model):
 
     def load(self, ctx: LoadContext) -> None:
         """Find, read and open the model."""
-        threads = _number("threads", ctx.options.get("threads", "0"))
-        pass_tokens = _number("pass_tokens", ctx.options.get("pass_tokens", "0"))
+        threads = option_values.threads(ctx.options)
+        pass_tokens = option_values.whole(ctx.options, "pass_tokens", 0, most=LARGEST_PASS)
         with ctx.stage("import"):
             opened, read = network.opened, network.read
         folder = ctx.weights.get("model")
@@ -64,9 +65,3 @@ class Embeddings(Model):
         `dimensions` asks for its first so many numbers alone, which is worth something where the model was trained so.
         """
         return self._encoder.embed(text, dimensions, ctx.check)
-
-
-def _number(name: str, value: str) -> int:
-    if not value.isascii() or not value.isdigit():
-        raise SettingsError(f"option {name}={value!r}: a whole number is expected, 0 for what is usual")
-    return int(value)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glowplug.errors import InvalidInput, MissingExtra, SettingsError, Unreachable
+from glowplug.workloads import option_values
 
 try:
     from hibari import SAMPLE_RATE, Hibari
@@ -61,14 +62,13 @@ def opened(options: Mapping[str, str]) -> HibariEngine:
     unknown = [name for name in names if name not in VOICES]
     if unknown or not names:
         raise SettingsError(f"option voices={options.get('voices')!r}: the voices of hibari are {', '.join(VOICES)}")
-    return HibariEngine({name: _voice(name, options.get("threads", "1")) for name in names})
+    cores = option_values.threads(options, usual=1)
+    return HibariEngine({name: _voice(name, cores) for name in names})
 
 
-def _voice(name: str, threads: str) -> Any:
-    if not threads.isascii() or not threads.isdigit():
-        raise SettingsError(f"option threads={threads!r}: a whole number is expected, 0 for all cores")
+def _voice(name: str, threads: int) -> Any:
     try:
-        voice = Hibari(voice=name, threads=int(threads))
+        voice = Hibari(voice=name, threads=threads)
     except RuntimeError as error:
         raise Unreachable(f"the voice {name}: {' '.join(str(error).split())[:300]}") from error
     # Its rules of pronunciation are read at the first sentence, which is part of the load here.

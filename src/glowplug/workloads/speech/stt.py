@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MaxLen
 
-from glowplug.errors import SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import File, Model, RunContext, task
+from glowplug.workloads import option_values
 from glowplug.workloads.extras import Deferred
 from glowplug.workloads.speech import source
 from glowplug.workloads.speech.values import Transcript
@@ -49,11 +48,11 @@ class Stt(Model):
     def load(self, ctx: LoadContext) -> None:
         """Find and open the model."""
         options = ctx.options
-        self._beam_size = _whole("beam_size", options.get("beam_size", str(BEAM_SIZE)), 1, LARGEST_BEAM)
-        self._longest_seconds = _seconds(options.get("longest_seconds", str(LONGEST_SECONDS)))
+        self._beam_size = option_values.whole(options, "beam_size", BEAM_SIZE, least=1, most=LARGEST_BEAM)
+        self._longest_seconds = option_values.seconds(options, "longest_seconds", LONGEST_SECONDS)
         device = options.get("device", ctx.device)
         compute_type = options.get("compute_type", USUAL_TYPES.get(device.partition(":")[0], "default"))
-        threads = _whole("threads", options.get("threads", "0"), 0, 1024)
+        threads = option_values.threads(options)
         with ctx.stage("import"):
             self._transcribed, self._samples_of = whisper.transcribed, decoding.samples_of
         folder = ctx.weights.get("model")
@@ -95,19 +94,3 @@ class Stt(Model):
         wish = whisper.Wish(language, prompt, vad, beam_size or self._beam_size)
         samples = self._samples_of(audio, self._longest_seconds, ctx.check)
         return self._transcribed(self._model, samples, wish, ctx)
-
-
-def _whole(name: str, value: str, least: int, most: int) -> int:
-    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
-        raise SettingsError(f"option {name}={value!r}: a whole number from {least} to {most} is expected")
-    return int(value)
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise SettingsError(f"option longest_seconds={value!r}: a number of seconds is expected")
-    return seconds
