@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub import errors as hub_errors
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from glowplug.errors import DiskFull, SettingsError, Unreachable
+from glowplug.errors import SettingsError
+from glowplug.workloads import hub_words
 from glowplug.workloads.diffusion.survey import INDEX, SAFE, read_json, surveyed
 
 CONFIGS = (".json", ".txt", ".model", ".jinja")
@@ -32,7 +30,7 @@ def pipeline_folder(hub_id: str, revision: str | None, variant: str | None, told
         Unreachable: the hub does not answer, and the pipeline was never brought.
         DiskFull: there is no room for it.
     """
-    with _translated(hub_id):
+    with hub_words.in_our_words(hub_id, holds="pipeline of diffusers"):
         index = Path(huggingface_hub.hf_hub_download(hub_id, INDEX, revision=revision))
         try:
             names = huggingface_hub.list_repo_files(hub_id, revision=revision)
@@ -54,7 +52,7 @@ def lora_path(source: str, told: Told) -> Path:
     """
     owner, name, *inner = source.split("/")
     hub_id, file = f"{owner}/{name}", "/".join(inner)
-    with _translated(source):
+    with hub_words.in_our_words(source, holds="LoRA"):
         if file:
             return Path(huggingface_hub.hf_hub_download(hub_id, file))
         return Path(_snapshot(hub_id, None, ["*.safetensors"], told))
@@ -115,32 +113,3 @@ def _telling(told: Told) -> type[Any]:
             return moved
 
     return Telling
-
-
-@contextmanager
-def _translated(name: str) -> Iterator[None]:
-    try:
-        yield
-    except SettingsError:
-        raise
-    except hub_errors.GatedRepoError as error:
-        told = f"{name} is only given to those who accepted its licence on the hub: do so, and set HF_TOKEN"
-        raise SettingsError(told) from error
-    except (
-        hub_errors.RepositoryNotFoundError,
-        hub_errors.RevisionNotFoundError,
-        hub_errors.HFValidationError,
-    ) as error:
-        raise SettingsError(f"{name}: the hub has no such model or revision, or it needs HF_TOKEN") from error
-    except hub_errors.RemoteEntryNotFoundError as error:
-        raise SettingsError(f"{name} is no pipeline of diffusers: the hub has no such file in it") from error
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFull(f"no room for {name}: free some, or set HF_HOME to another disk") from error
-        raise _unreachable(name, error) from error
-    except Exception as error:  # its network errors share no base
-        raise _unreachable(name, error) from error
-
-
-def _unreachable(name: str, error: Exception) -> Unreachable:
-    return Unreachable(f"the hub did not give {name}: {' '.join(str(error).split())[:200]}")

