@@ -17,9 +17,9 @@ import msgspec
 
 from glowplug.errors import SettingsError
 from glowplug.process.cards import Tenant
+from glowplug.readiness.file_lock import lock_within
 
 LOCK_SECONDS = 2.0
-LOCK_RETRY_SECONDS = 0.002
 KEPT_SIZES = 512
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 _ENDING = ".page"
@@ -133,7 +133,7 @@ class Ledger:
         try:
             self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-            _lock(descriptor, time.monotonic() + LOCK_SECONDS)
+            lock_within(LOCK_SECONDS, descriptor)
             yield
         except TimeoutError:
             raise
@@ -163,15 +163,3 @@ def _read(path: Path) -> Tenant | None:
         return None
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError("the pages of the cards are locked by a process that does not go on") from None
-            time.sleep(LOCK_RETRY_SECONDS)
-        else:
-            return

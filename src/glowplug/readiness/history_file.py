@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from glowplug.errors import Corrupt
+from glowplug.readiness.file_lock import lock_within
 from glowplug.readiness.history import History, Load, MemoryHistories
 
 FORMAT = 1
 KEPT_KEYS = 256
 LOCK_SECONDS = 1.0
-LOCK_RETRY_SECONDS = 0.002
 _log = logging.getLogger(__name__)
 
 
@@ -116,19 +114,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold the lock file for a moment; bounded, because a process that holds it may be stopped."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock(descriptor, time.monotonic() + LOCK_SECONDS)
+        lock_within(LOCK_SECONDS, descriptor)
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(LOCK_RETRY_SECONDS)
-        else:
-            return
