@@ -28,11 +28,13 @@ class _Server(uvicorn.Server):
 class HttpServer(Startable):
     """Serves an application on a listening socket from `start` to `stop`."""
 
-    def __init__(self, application: Application, listener: socket.socket) -> None:
+    def __init__(
+        self, application: Application, listener: socket.socket, *, http: type[BoundedHttp] = BoundedHttp
+    ) -> None:
         self._listener = listener
         config = uvicorn.Config(
             application,
-            http=BoundedHttp,
+            http=http,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from glowplug.artifacts.http import HttpArtifacts
 from glowplug.artifacts.web import WebFiles
 from glowplug.assembly.alerts import alerts_of
+from glowplug.assembly.bounded_http import PatientHttp
 from glowplug.assembly.opening import InteriorParts
 from glowplug.assembly.server import HttpServer
 from glowplug.boot import Application
@@ -60,7 +61,7 @@ class WorkerInterior(Startable):
                 otherwise=own_routes(parts, host),
             )
         )
-        self._server = HttpServer(direct, listener)
+        self._server = HttpServer(direct, listener, http=PatientHttp)
         who = identity(settings, listener)
         self._worker = Worker(
             WorkerParts(

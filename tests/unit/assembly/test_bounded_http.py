@@ -1,4 +1,4 @@
-"""The bounds of a request's head, on a real socket."""
+"""The bounds of a request's head, and of the patience with who does not read, on a real socket."""
 
 from __future__ import annotations
 
@@ -117,3 +117,59 @@ async def test_a_body_that_takes_longer_than_a_head_may_is_waited_for(monkeypatc
         idle.close()
         writer.write(b"hi")
         assert await answer(reader) == (200, b"2 2")
+
+
+PIECE = b"x" * 65536
+
+
+class Endless:
+    """Answers without end, as fast as it is taken; `ended` is when nobody takes it any more."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "http.request"
+        leaving = asyncio.ensure_future(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not leaving.done():
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+            await asyncio.sleep(0)
+        self.ended.set()
+
+
+@asynccontextmanager
+async def reading(application: Endless) -> AsyncIterator[socket.socket]:
+    """Yield a socket that has asked and whose machine keeps as little as it may of what comes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    async with asyncio.timeout(20), HttpServer(application, listener):
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(reader, listener.getsockname())
+            reader.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            yield reader
+
+
+async def test_a_reader_that_takes_nothing_loses_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedHttp, "stall_seconds", 0.05)
+    endless = Endless()
+    async with reading(endless) as reader:
+        await endless.ended.wait()
+        got, loop = [b"x"], asyncio.get_running_loop()
+        while got[-1]:
+            got.append(await loop.sock_recv(reader, len(PIECE)))
+        assert not b"".join(got).endswith(b"0\r\n\r\n"), "half an answer must not look like a whole one"
+
+
+async def test_a_reader_that_takes_a_little_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedHttp, "stall_seconds", 0.1)
+    endless, loop = Endless(), asyncio.get_running_loop()
+    async with reading(endless) as reader:
+        until = loop.time() + 0.5
+        # Far less than the kernel hands on at a time: the server's own part does not move in all the while.
+        while loop.time() < until:
+            await loop.sock_recv(reader, 2048)
+            await asyncio.sleep(0.02)
+        assert not endless.ended.is_set()
+        await endless.ended.wait()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,16 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def served(
-    folder: Path, clock: Clock | None = None, chosen: GatewayPolicy | None = None, **more: Any
+    folder: Path,
+    clock: Clock | None = None,
+    chosen: GatewayPolicy | None = None,
+    serve: Callable[[ASGIApp], AbstractAsyncContextManager[str]] = serving,
+    **more: Any,
 ) -> AsyncIterator[House]:
     """Yield a gateway behind a server; the client has its address."""
     async with parts(folder, clock or SystemClock(), chosen or policy(), **more) as made:
         app = build_app(made)
-        async with app.state.gateway, serving(app) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        async with app.state.gateway, serve(app) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
             try:
                 yield House(app.state.gateway, client)
             finally:

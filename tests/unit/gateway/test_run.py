@@ -16,9 +16,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from tests.unit.gateway.house import ECHO, SAY, WORKER_TOKEN, House, Told, picture, policy
 from tests.unit.gateway.served import served, serving, until
 
+from glowplug.assembly.bounded_http import BoundedHttp
+from glowplug.assembly.server import HttpServer
 from glowplug.gateway.policy import Limits
 from glowplug.readiness import Status
 from glowplug.store import ModelInfo
@@ -50,6 +53,7 @@ class Backend:
             "unready": lambda: Response(b'{"code":"not_ready"}', 503, {"retry-after": "7"}, "application/problem+json"),
             "stream": lambda: StreamingResponse(self.stream(), media_type="text/event-stream"),
             "break": lambda: StreamingResponse(self.broken(), media_type="text/event-stream"),
+            "flood": lambda: StreamingResponse(self.flood(), media_type="text/event-stream"),
             "redirect": lambda: Response(status_code=307, headers={"location": "http://127.0.0.1:1/"}),
         }
         if self.mode == "hang":
@@ -71,6 +75,14 @@ class Backend:
         finally:
             self.gone.set()
 
+    async def flood(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"data: " + b"x" * 65536 + b"\n\n"
+                await asyncio.sleep(0)
+        finally:
+            self.gone.set()
+
     async def broken(self) -> AsyncIterator[bytes]:
         yield b"data: 0\n\n"
         raise OSError("the model's process died")
@@ -82,6 +94,14 @@ async def backend() -> AsyncIterator[tuple[Backend, str]]:
     async with serving(made.app) as url:
         yield made, url
         made.release.set()
+
+
+@asynccontextmanager
+async def served_as_always(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve an application as the program itself does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with HttpServer(app, listener):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -195,6 +215,21 @@ class TestStreams:
         entry = home.gateway.registry.get("w1")
         assert entry is not None
         await until(lambda: entry.outstanding == 0)
+
+    async def test_a_caller_that_stops_reading_ends_the_stream_at_the_worker(
+        self, tmp_path: Path, back: tuple[Backend, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(BoundedHttp, "stall_seconds", 0.1)
+        worker, url = back
+        worker.mode = "flood"
+        async with served(tmp_path, serve=served_as_always) as home:
+            await up(home, url)
+            entry = home.gateway.registry.get("w1")
+            assert entry is not None
+            async with home.client.stream("POST", "/v1/run/echo.say", json={}) as answer:
+                assert await anext(answer.aiter_lines())
+                await worker.gone.wait()
+                await until(lambda: entry.outstanding == 0)
 
     @pytest.mark.filterwarnings("ignore")
     async def test_a_worker_that_vanishes_in_a_stream_is_its_last_event(
