@@ -48,6 +48,11 @@ class BigStack(Model):
         """Return the folder."""
         return {"net": options["folder"]}
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import what the load uses."""
+        import safetensors.torch  # noqa: F401 - this is the import, and torch's with it
+
     def load(self, ctx: LoadContext) -> None:
         """Load as anybody does."""
         self.network = built(ctx.weights["net"])

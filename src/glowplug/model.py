@@ -192,6 +192,14 @@ class Model:
         return cls.weights
 
     @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import what `load` is going to use.
+
+        It runs in the model's process, before `load`, while the weights are still fetched and read. What it takes is
+        memory of the host alone: which device the model gets is not known yet.
+        """
+
+    @classmethod
     def model_name(cls) -> str:
         """Return the name that tasks are prefixed with."""
         return cls.name or cls.__name__.lower()

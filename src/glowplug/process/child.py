@@ -13,7 +13,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from glowplug.errors import BugError
 from glowplug.model import Model
@@ -34,6 +34,7 @@ from glowplug.process.protocol import (
     Moved,
     Needs,
     Placed,
+    Prepare,
     Run,
     Sleep,
     Stop,
@@ -48,6 +49,7 @@ from glowplug.process.workshop import Work, Workshop
 from glowplug.readiness.progress import Stage
 
 EXIT_BROKEN = 71
+Order = TypeVar("Order", Prepare, Load, Placed)
 
 
 class Child:
@@ -59,7 +61,7 @@ class Child:
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._calls: dict[str, ProcessRunContext] = {}
         self._slots = begin.slots or 1
-        self._serving = False
+        self._preparing = self._serving = False
         self._checker: Checker | None = None
 
     def live(self) -> NoReturn:
@@ -92,9 +94,10 @@ class Child:
         self._slots = begin.slots or model_class.slots
         workshop = Workshop(model_class, self._wire, self._calls)
         self._wire.send(workshop.described(self._slots, begin.options))
-        order = self._work.get()
-        if not isinstance(order, Load):
-            raise BugError(f"expected Load, got {type(order).__name__}")
+        self._expect(Prepare)
+        model_class.prepare(begin.options)
+        self._preparing = False
+        order = self._expect(Load)
         weights = {name: Path(path) for name, path in order.weights.items()}
         placed, gauge = self._find_place(model_class, weights)
         context = ProcessLoadContext(weights, placed.device, begin.options, placed.room_bytes)
@@ -110,11 +113,15 @@ class Child:
         cards = candidates(self._begin.device, model_class.devices, model_class.model_name())
         estimate = model_class.estimate(weights, self._begin.options)
         self._wire.send(Needs(cards, estimate, model_class.can_sleep()))
-        placed = self._work.get()
-        if not isinstance(placed, Placed):
-            raise BugError(f"expected Placed, got {type(placed).__name__}")
+        placed = self._expect(Placed)
         card = next(card for card in cards if card.device == placed.device)
         return placed, Gauge(card, bounded=placed.room_bytes is not None)
+
+    def _expect(self, kind: type[Order]) -> Order:
+        order = self._work.get()
+        if not isinstance(order, kind):
+            raise BugError(f"expected {kind.__name__}, got {type(order).__name__}")
+        return order
 
     def _broken(self, error: BaseException) -> int:
         print(story(error), file=sys.stderr)
@@ -132,7 +139,15 @@ class Child:
                 for item in items:
                     self._calls[item.id] = ProcessRunContext(item, self._wire.send)
                 self._work.put(message)
-            case Load() | Placed() | Warm() | Sleep() | Wake():
+            case Prepare():
+                self._preparing = True
+                self._work.put(message)
+            case Load():
+                if self._preparing:
+                    # Until now the host told of the fetch, which is over: this is what is waited for.
+                    self._wire.send(Moved(Stage.IMPORT))
+                self._work.put(message)
+            case Placed() | Warm() | Sleep() | Wake():
                 self._work.put(message)
             case Check() if self._checker is not None:
                 self._checker.ask()

@@ -32,6 +32,7 @@ from glowplug.process.protocol import (
     Load,
     Moved,
     Needs,
+    Prepare,
     Serving,
     Slept,
     ToChild,
@@ -235,6 +236,7 @@ class Keeper(Startable):
         self._learn(described)
         if not self._wanted:
             await self._sleep_until_wanted(life)
+        life.send(Prepare())
         paths = await self._fetched(life, described.weights)
         life.send(Load({name: str(path) for name, path in paths.items()}))
         placed = await self._lodging.place(life, await life.needs, list(paths.values()))

@@ -3,6 +3,7 @@
     host                              child
      │ Begin ───────────────────────────▶ │  import the target
      │ ◀─────────────────────── Described │
+     │ Prepare ─────────────────────────▶ │  import libraries, while the host fetches weights
      │ Load ────────────────────────────▶ │  look for devices
      │ ◀─────────────────────────── Needs │
      │ Placed ──────────────────────────▶ │  load, warm up
@@ -118,6 +119,10 @@ class Wake(msgspec.Struct, frozen=True, array_like=True, tag=11):
 
 class Check(msgspec.Struct, frozen=True, array_like=True, tag=12):
     """Look now whether what the model leans on works."""
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """The model is wanted: import what its load needs."""
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -270,7 +275,7 @@ class Checked(msgspec.Struct, frozen=True, array_like=True, tag=36):
     error: str | None
 
 
-ToChild = Begin | Load | Run | Stop | Confirmed | Credit | Warm | Unload | Placed | Sleep | Wake | Check
+ToChild = Begin | Prepare | Load | Run | Stop | Confirmed | Credit | Warm | Unload | Placed | Sleep | Wake | Check
 Report = Progressed | Measured | Logged | Saved | Checkpointed | Yielded
 ToHost = Described | Moved | Needs | Serving | Broken | Warming | Warmed | Slept | Holding | Checked | Ended | Report
 

@@ -24,6 +24,7 @@ from glowplug.process.protocol import (
     Load,
     Logged,
     Placed,
+    Prepare,
     Run,
     Serving,
     Sleep,
@@ -41,7 +42,7 @@ from glowplug.process.schema import model_info, task_schemas
 from glowplug.process.wire import Wire
 from glowplug.readiness.progress import Stage
 
-Work = Load | Placed | Run | Warm | Sleep | Wake | None
+Work = Prepare | Load | Placed | Run | Warm | Sleep | Wake | None
 """What a slot takes from the queue; None ends it."""
 
 

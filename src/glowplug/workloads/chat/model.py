@@ -18,7 +18,7 @@ from glowplug.workloads.chat.options import Limits, ServerOptions, counted
 from glowplug.workloads.chat.reply import read
 from glowplug.workloads.chat.server import ServerEngine
 from glowplug.workloads.chat.values import Delta, Ending, Message, Order
-from glowplug.workloads.extras import Deferred
+from glowplug.workloads.extras import Deferred, imported
 
 if TYPE_CHECKING:
     from glowplug.workloads.chat import gguf
@@ -58,14 +58,18 @@ class Chat(Model):
         """Return 0 where a server does the work: it takes nothing of a card here."""
         return None if weights or options.get("gguf") else 0
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import llama.cpp where it does the work."""
+        if options.get("gguf") or "gguf" in cls.weights:
+            imported(gguf)
+
     def load(self, ctx: LoadContext) -> None:
         """Find out that the server answers and has the model, or open the GGUF."""
         self._limits = Limits.of(ctx.options)
-        with ctx.stage("import"):
-            engine = self._chosen(ctx)
+        self._engine = self._chosen(ctx)
         with ctx.stage("open"):
-            self._engine = engine
-            engine.open()
+            self._engine.open()
 
     def unload(self) -> None:
         """Break off what is under way."""

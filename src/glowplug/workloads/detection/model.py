@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -20,7 +21,7 @@ from glowplug.workloads.detection.use_values import (
     Place,
 )
 from glowplug.workloads.detection.values import Dataset, Hyperparams, Output, Trained
-from glowplug.workloads.extras import Deferred
+from glowplug.workloads.extras import Deferred, imported
 
 if TYPE_CHECKING:
     from glowplug.workloads.detection import conversion, inference, libreyolo_engine, training, ultralytics_engine
@@ -43,12 +44,16 @@ class Detector(Model):
     name: ClassVar[str] = "detector"
     version: ClassVar[str] = "1"
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import the engine."""
+        imported(libreyolo_engine if options.get("engine", "libreyolo") == "libreyolo" else ultralytics_engine)
+
     def load(self, ctx: LoadContext) -> None:
-        """Import the engine; the networks themselves come with each call."""
+        """Make the engine ready; the networks themselves come with each call."""
         self._threads = option_values.threads(ctx.options)
         self._device = ctx.device
-        with ctx.stage("import"):
-            self._engine = _engine(ctx.options.get("engine", "libreyolo"), self._threads)
+        self._engine = _engine(ctx.options.get("engine", "libreyolo"), self._threads)
 
     @task(warm_up=False)
     def train(

@@ -29,6 +29,19 @@ READ_BYTES = 8 << 20
 UNET_MULTIPLE = 8
 
 
+def prepare(options: ImageOptions) -> None:
+    """Import what the pipeline is made of, if its folder is here already.
+
+    Raises:
+        SettingsError: the folder is no pipeline that the installed libraries can load.
+    """
+    be_quiet()
+    if options.source and (folder := local(options.source)) is not None:
+        survey = surveyed(folder, options.variant)
+        check_architecture(survey)
+        imported(survey)
+
+
 def load(ctx: LoadContext, options: ImageOptions) -> Loaded:
     """Load the pipeline that `options` name, or that the platform brought, to `ctx.device`.
 

@@ -38,12 +38,14 @@ class Images(Model):
     name: ClassVar[str] = "images"
     version: ClassVar[str] = "1"
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import diffusers and, where the pipeline is on this machine, what it is made of."""
+        loading.prepare(ImageOptions.of(options))
+
     def load(self, ctx: LoadContext) -> None:
         """Read the pipeline and bring it to its device."""
-        options = ImageOptions.of(ctx.options)
-        with ctx.stage("import"):
-            load = loading.load
-        self._loaded: Loaded = load(ctx, options)
+        self._loaded: Loaded = loading.load(ctx, ImageOptions.of(ctx.options))
 
     def warm_up(self, ctx: LoadContext) -> None:
         """Draw a picture of one step, all the way to its file."""

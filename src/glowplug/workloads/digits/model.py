@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -14,7 +15,7 @@ from glowplug.model import File, Image, Model, RunContext, task
 from glowplug.workloads import option_values
 from glowplug.workloads.digits.prompt import digits_in
 from glowplug.workloads.digits.values import Converted, Drawing, Reading, Sampling, Trained
-from glowplug.workloads.extras import Deferred
+from glowplug.workloads.extras import Deferred, imported
 
 if TYPE_CHECKING:
     from glowplug.workloads.digits import conversion, drawing, network, picture, trainer, training
@@ -44,12 +45,17 @@ class Digits(Model):
     version: ClassVar[str] = "1"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import the networks' runtime."""
+        del options
+        imported(network, drawing)
+
     def load(self, ctx: LoadContext) -> None:
         """Open both networks; option `threads` limits the cores that a call uses (0, the default, is all)."""
         threads = option_values.threads(ctx.options)
-        with ctx.stage("import"):
-            self._open_generator = network.generator_in
-            self._draw = drawing.draw
+        self._open_generator = network.generator_in
+        self._draw = drawing.draw
         with ctx.stage("read"):
             shipped = {name: _shipped(name) for name in ("generator.onnx", "classifier.onnx")}
         with ctx.stage("build"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -11,7 +12,7 @@ from glowplug.model import Batch, Model, RunContext, task
 from glowplug.workloads import option_values
 from glowplug.workloads.embeddings.source import PACKAGE_SOURCE, folder_of
 from glowplug.workloads.embeddings.values import Embedding
-from glowplug.workloads.extras import Deferred
+from glowplug.workloads.extras import Deferred, imported
 
 if TYPE_CHECKING:
     from glowplug.workloads.embeddings import encoder, network
@@ -35,22 +36,26 @@ class Embeddings(Model):
     version: ClassVar[str] = "1"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import the network's runtime and the tokenizer."""
+        del options
+        imported(network, encoder)
+
     def load(self, ctx: LoadContext) -> None:
         """Find, read and open the model."""
         threads = option_values.threads(ctx.options)
         pass_tokens = option_values.whole(ctx.options, "pass_tokens", 0, most=LARGEST_PASS)
-        with ctx.stage("import"):
-            opened, read = network.opened, network.read
         folder = ctx.weights.get("model")
         if folder is None:
             with ctx.stage("fetch"):
                 folder = folder_of(ctx.options.get("source", PACKAGE_SOURCE), ctx.options.get("revision"))
         layout = encoder.Layout.of(folder)
         with ctx.stage("read"):
-            data = read(layout.network, lambda done, total: ctx.progress(done, total, unit="bytes"))
+            data = network.read(layout.network, lambda done, total: ctx.progress(done, total, unit="bytes"))
         with ctx.stage("build"):
             tokenizer = encoder.tokenizer_of(folder, layout)
-            net = opened(layout.network, data, layout.config, threads)
+            net = network.opened(layout.network, data, layout.config, threads)
             self._encoder = encoder.Encoder(layout, tokenizer, net, pass_tokens or encoder.PASS_TOKENS)
 
     @task(example={"text": "A kitten sleeps on the sofa."}, batch=256, short=True, serves="embeddings")

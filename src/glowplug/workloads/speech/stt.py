@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, MaxLen
 from glowplug.load_context import LoadContext
 from glowplug.model import File, Model, RunContext, task
 from glowplug.workloads import option_values
-from glowplug.workloads.extras import Deferred
+from glowplug.workloads.extras import Deferred, imported
 from glowplug.workloads.speech import source
 from glowplug.workloads.speech.values import Transcript
 
@@ -45,6 +45,12 @@ class Stt(Model):
         """Return the model's address, if it is fetched from object storage or lies in a folder."""
         return cls.weights or source.declared(options)
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import the recognizer and the audio decoder."""
+        del options
+        imported(whisper, decoding)
+
     def load(self, ctx: LoadContext) -> None:
         """Find and open the model."""
         options = ctx.options
@@ -53,8 +59,7 @@ class Stt(Model):
         device = options.get("device", ctx.device)
         compute_type = options.get("compute_type", USUAL_TYPES.get(device.partition(":")[0], "default"))
         threads = option_values.threads(options)
-        with ctx.stage("import"):
-            self._transcribed, self._samples_of = whisper.transcribed, decoding.samples_of
+        self._transcribed, self._samples_of = whisper.transcribed, decoding.samples_of
         folder = ctx.weights.get("model")
         if folder is None:
             with ctx.stage("fetch"):

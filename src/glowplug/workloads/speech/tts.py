@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -13,7 +13,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from glowplug.errors import InvalidInput
 from glowplug.load_context import LoadContext
 from glowplug.model import Model, RunContext, task
-from glowplug.workloads.extras import Deferred
+from glowplug.workloads.extras import Deferred, imported
 from glowplug.workloads.speech.engine import Engine, opened
 from glowplug.workloads.speech.sentences import bounded, has_words
 from glowplug.workloads.speech.values import AudioFormat, Piece, Recording
@@ -57,11 +57,16 @@ class Tts(Model):
     slots: ClassVar[int] = 4
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
+    @classmethod
+    def prepare(cls, options: Mapping[str, str]) -> None:
+        """Import the audio encoder."""
+        del options
+        imported(encoding)
+
     def load(self, ctx: LoadContext) -> None:
         """Open the engine and its voices."""
         self._turn = threading.Lock()
-        with ctx.stage("import"):
-            self._encoder, self._sink = encoding.Encoder, encoding.Sink
+        self._encoder, self._sink = encoding.Encoder, encoding.Sink
         with ctx.stage("build"):
             self._engine: Engine = opened(ctx.options.get("engine", "hibari"), ctx.options)
 

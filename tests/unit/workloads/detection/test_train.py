@@ -19,6 +19,7 @@ from tests.unit.workloads.detection.folders import write as write_by_hand
 from tests.unit.workloads.detection.folders import zipped
 
 from glowplug.errors import Canceled, Interrupted, InvalidInput, SettingsError, Stop, UserError
+from glowplug.load_context import LoadContext
 from glowplug.model import Resumed
 from glowplug.workloads.detection import samples, tensors, weights
 from glowplug.workloads.detection.model import Detector
@@ -62,9 +63,7 @@ class Run:
 def detector() -> Iterator[Detector]:
     before = torch.get_num_threads()
     model = Detector()
-    load = RememberingLoad(threads="1")
-    model.load(load)
-    assert load.stages == ["import"]
+    model.load(LoadContext(options={"threads": "1"}))
     yield model
     torch.set_num_threads(before)
 

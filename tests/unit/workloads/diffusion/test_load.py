@@ -196,6 +196,23 @@ def test_the_load_is_told_stage_by_stage_and_byte_by_byte(flux: Path, capsys: py
     assert "images: FluxPipeline, 1 MiB of files: float32 on cpu, all of it in host memory" in capsys.readouterr().out
 
 
+def test_what_a_pipeline_is_made_of_is_imported_before_it_is_read(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(loading, "imported", told.append)
+    Images.prepare({"source": str(flux)})
+    assert [survey.kind for survey in told] == ["FluxPipeline"]
+    Images.prepare({"source": "owner/name"})
+    Images.prepare({})
+    assert len(told) == 1
+
+
+def test_a_pipeline_that_cannot_be_loaded_is_told_before_it_is_read(own_flux: Path) -> None:
+    index = own_flux / "model_index.json"
+    index.write_text(index.read_text().replace("FluxPipeline", "NobodysPipeline"))
+    with pytest.raises(SettingsError, match="NobodysPipeline"):
+        Images.prepare({"source": str(own_flux)})
+
+
 def test_what_the_platform_brought_is_taken(flux: Path, own_flux: Path) -> None:
     ours = loading.load(LoadContext({"model": own_flux}), ImageOptions.of({"source": "s3://bucket/prefix/schnell"}))
     assert ours.title == "schnell"

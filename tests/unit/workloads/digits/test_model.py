@@ -141,7 +141,7 @@ def test_the_schemas_tell_a_form_what_it_needs(schemas: dict[str, TaskSchema]) -
 def test_loading_names_its_stages() -> None:
     ctx = RememberingLoad()
     Digits().load(ctx)
-    assert ctx.stages == ["import", "read", "build"]
+    assert ctx.stages == ["read", "build"]
 
 
 @pytest.mark.parametrize("threads", ["two", "-1", "1.5", ""])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,12 +118,31 @@ def test_weights_that_the_platform_fetched_come_before_any_option(tmp_path: Path
     assert len(embed(model, "cat")) == 1
 
 
+IMPORTING = """
+import sys
+from glowplug import LoadContext
+from glowplug.workloads.embeddings.model import Embeddings
+
+light = "onnxruntime" not in sys.modules
+Embeddings.prepare({})
+prepared = {name.partition(".")[0] for name in sys.modules} | set(sys.stdlib_module_names)
+Embeddings().load(LoadContext(options={"source": sys.argv[1]}))
+print(light, [name for name in sys.modules if name.partition(".")[0] not in prepared])
+"""
+
+
+def test_after_prepare_a_load_imports_no_library(tmp_path: Path) -> None:
+    bert(tmp_path)
+    done = subprocess.run([sys.executable, "-c", IMPORTING, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True []"
+
+
 def test_the_load_tells_its_stages_and_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bert(tmp_path)
     monkeypatch.setattr("glowplug.workloads.embeddings.network.READ_BYTES", 4096)
     ctx = RememberingLoad(source=str(tmp_path))
     Embeddings().load(ctx)
-    assert ctx.stages == ["import", "fetch", "read", "build"]
+    assert ctx.stages == ["fetch", "read", "build"]
     size = (tmp_path / "model.safetensors").stat().st_size
     done = [step[1] for step in ctx.steps]
     assert done == sorted(done)

@@ -200,7 +200,7 @@ def test_the_load_names_its_stages_and_a_mac_uses_its_processor() -> None:
     context.device = "mps"
     model = Stt()
     model.load(context)
-    assert context.stages == ["import", "fetch", "build"]
+    assert context.stages == ["fetch", "build"]
     assert model._model.model.device == "cpu"
 
 
