@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from python_multipart.multipart import parse_options_header
@@ -13,7 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from glowplug.errors import GlowplugError, InvalidInput, UnsupportedMediaType, UserError
+from glowplug.errors import DiskFull, GlowplugError, InvalidInput, UnsupportedMediaType, UserError
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.downloads import stated_media_type
 from glowplug.gateway.service import Gateway
@@ -24,6 +27,7 @@ MOST_FIELDS = 64
 FIELD_BYTES = 256 * 1024
 PIECE_BYTES = 1 << 20
 LONGEST_NAME = 100
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 CHARSETS = (b"utf-8", b"us-ascii")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _SEPARATOR = re.compile(r"[/\\]")
@@ -53,12 +57,13 @@ class Form:
 
 
 @asynccontextmanager
-async def read_form(request: Request, limit_bytes: int) -> AsyncIterator[Form]:
+async def read_form(request: Request, gateway: Gateway) -> AsyncIterator[Form]:
     """Yield the form in a request; its files are gone after the block.
 
     Raises:
         UnsupportedMediaType: the body is no multipart/form-data, or not in UTF-8.
-        TooLarge: it has more than `limit_bytes`.
+        TooLarge: it has more bytes than a form may have.
+        DiskFull: there is no room for it, or none any more while it comes.
         UserError: it is broken, or has too many parts.
     """
     media_type, parameters = parse_options_header(request.headers.get("content-type"))
@@ -69,7 +74,7 @@ async def read_form(request: Request, limit_bytes: int) -> AsyncIterator[Form]:
         raise UnsupportedMediaType("the texts of a form are UTF-8: leave the charset out")
     parser = MultiPartParser(
         request.headers,
-        _limited(request, limit_bytes),
+        _limited(request, gateway),
         max_files=MOST_FILES,
         max_fields=MOST_FIELDS,
         max_part_size=FIELD_BYTES,
@@ -78,6 +83,10 @@ async def read_form(request: Request, limit_bytes: int) -> AsyncIterator[Form]:
         data = await parser.parse()
     except MultiPartException as error:
         raise UserError(f"the form cannot be read: {error.message}") from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise _no_room() from error
     try:
         yield Form.of(data)
     finally:
@@ -121,16 +130,28 @@ def _safe_name(name: str) -> str:
     return plain if plain[:1].isalnum() else "file" + plain
 
 
-async def _limited(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _limited(request: Request, gateway: Gateway) -> AsyncGenerator[bytes, None]:
+    limit_bytes, room = gateway.policy.limits.form_bytes, gateway.room
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit_bytes:
+    coming = int(declared) if declared.isdecimal() else 0
+    if coming > limit_bytes:
         raise too_large(limit_bytes)
+    # Small files stay in memory; what is larger lies in the folder for temporary files first, then among the artifacts.
+    if coming > MultiPartParser.spool_max_size and gateway.parts.free_bytes(Path(tempfile.gettempdir())) < coming:
+        raise _no_room()
     size = 0
+    # Asked before anything is read, and again with each piece: a form may take long to come.
+    room.check()
     async for chunk in request.stream():
+        room.check()
         size += len(chunk)
         if size > limit_bytes:
             raise too_large(limit_bytes)
         yield chunk
+
+
+def _no_room() -> DiskFull:
+    return DiskFull("the gateway's folder for temporary files is full: free some room, or let TMPDIR name another one")
 
 
 async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from glowplug.errors import DiskFull
 from glowplug.events import emit
 
 
@@ -27,6 +28,11 @@ class Room:
     def enough(self) -> bool:
         """Say whether new work may be taken in."""
         return self._enough
+
+    def check(self) -> None:
+        """Return if new work may be taken in. Raises `DiskFull`."""
+        if not self.enough():
+            raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
 
     def look(self) -> None:
         """Look again."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from glowplug.artifact import KEPT_FOLDERS, SCHEME, Artifact, ArtifactStore, Stat, checked_folder, checked_key
-from glowplug.errors import Conflict, Corrupt, DiskFull, Forbidden, InvalidInput, LeaseLost, NotFound
+from glowplug.errors import Conflict, Corrupt, Forbidden, InvalidInput, LeaseLost, NotFound
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.room import Room
 from glowplug.gateway.subjects import Subject, job_for
@@ -103,7 +103,7 @@ class Shelf:
         source = await self._known(key)
         if there is not None and (source is None or there.modified_at > source.modified_at):
             return
-        self._check_room()
+        self._room.check()
         await self._artifacts.copy(key, target, media_type=guess_media_type(target))
 
     async def _known(self, key: str) -> Stat | None:
@@ -169,12 +169,8 @@ class Shelf:
         return Found(await self._artifacts.stat(key), guess_media_type(key))
 
     async def _put(self, key: str, chunks: AsyncIterator[bytes], media_type: str) -> Artifact:
-        self._check_room()
+        self._room.check()
         return await self._artifacts.put(key, self._limited(chunks), media_type=media_type)
-
-    def _check_room(self) -> None:
-        if not self._room.enough():
-            raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
 
     async def _limited(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         size = 0

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from glowplug.artifact import Artifact, ArtifactStore, checked_key
-from glowplug.errors import Conflict, Corrupt, DiskFull, InvalidInput, NotFound
+from glowplug.errors import Conflict, Corrupt, InvalidInput, NotFound
 from glowplug.gateway.bodies import too_large
 from glowplug.gateway.downloads import stated_media_type
 from glowplug.gateway.policy import Limits
@@ -103,7 +103,7 @@ class Uploads:
                 return known, False
             # It is complete, and this is the same file once more; or parts have another size than they had.
             await self.discard(planned.id)
-        self._check_room()
+        self._room.check()
         await self._keep(planned)
         return Arrived(planned, frozenset()), True
 
@@ -131,7 +131,7 @@ class Uploads:
         size_bytes = upload.span(number)[1]
         if length not in (None, size_bytes):
             raise _wrong_size(number, size_bytes)
-        self._check_room()
+        self._room.check()
         checked = _checked_part(chunks, number, size_bytes, sha256)
         return await self._artifacts.put(upload.key(number), checked)
 
@@ -150,7 +150,7 @@ class Uploads:
                 return arrived.upload.artifact
             if missing := arrived.missing:
                 raise Conflict(_told_missing(missing), missing=missing[:MISSING_NAMED])
-            self._check_room()
+            self._room.check()
             return await self._join(arrived.upload)
 
     async def discard(self, upload_id: str) -> None:
@@ -234,10 +234,6 @@ class Uploads:
         for stat in [stat async for stat in self._artifacts.walk(f"{FOLDER}/{upload.id}")]:
             if stat.key != upload.record_key:
                 await self._artifacts.delete(stat.key)
-
-    def _check_room(self) -> None:
-        if not self._room.enough():
-            raise DiskFull("the gateway's disk is nearly full: free some room, or run glowplug clean")
 
 
 async def _checked_part(

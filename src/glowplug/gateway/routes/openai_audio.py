@@ -52,7 +52,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/v1/audio/transcriptions", **described(TranscriptionForm, {200: None}, takes=FORM, error=OpenAIError))
     async def transcribe(request: Request) -> Response:
         """Write down what is said in a recording, by a model that serves `audio/transcriptions`."""
-        async with read_form(request, limits.form_bytes) as form:
+        async with read_form(request, gateway) as form:
             wish = bodies.converted(TranscriptionRequest, _plain(form))
             task = await calls.offers.serving("audio/transcriptions", wish.model)
             files = form.files.get("file", [])

@@ -49,7 +49,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/v1/images/edits", **described(ImageEditForm, {200: None}, takes=FORM, error=OpenAIError))
     async def edit(request: Request) -> Response:
         """Change a picture, by a model that serves `images/edits`, or with a mask `images/inpaints`."""
-        async with read_form(request, limits.form_bytes) as form:
+        async with read_form(request, gateway) as form:
             wish = bodies.converted(ImageRequest, _numbered(form.texts))
             operation = "images/inpaints" if form.files.get("mask") else "images/edits"
             task = await calls.offers.serving(operation, wish.model)
