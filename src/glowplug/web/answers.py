@@ -40,9 +40,9 @@ def plain(status: int, body: Mapping[str, Any]) -> Response:
     return Response(encoded(body), status, CLOSED, JSON)
 
 
-def problem(error: GlowplugError) -> Response:
-    """Return the answer for an error."""
-    body = problem_body(error)
+def problem(error: GlowplugError, more: Mapping[str, str] = {}) -> Response:
+    """Return the answer for an error; `more` are members that another protocol's clients read."""
+    body = {**problem_body(error), **more}
     headers = dict(CLOSED)
     if "retry_after" in body:
         headers["Retry-After"] = str(body["retry_after"])

@@ -113,6 +113,7 @@ _HEALTH = _object(
     error=_TEXT,
 )
 _PROBE = _object("ready", ready=_FLAG, detail=_TEXT, state=_one_of(State), **_WAIT)
+_INFERENCE = _object("ready", error=_TEXT, **_PROBE["properties"])
 _STARTED = _object("started", started=_FLAG, startup_time_ms=_NUMBER, **_PROBE["properties"])
 _PROBLEM = _object(
     "type title status detail code retryable",
@@ -203,11 +204,11 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
             "Liveness, in the Open Inference Protocol.",
             {200: _answer("It lives.", _object("live", live=_FLAG))},
         ),
-        links.SERVER_READY: Document("server_ready", "Readiness, in the Open Inference Protocol.", _probe()),
+        links.SERVER_READY: Document("server_ready", "Readiness, in the Open Inference Protocol.", _probe(_INFERENCE)),
         links.MODEL_READY: Document(
             "model_ready",
             "Readiness of one model, in the Open Inference Protocol.",
-            _probe(_object("name ready", name=_TEXT, **_PROBE["properties"])) | _UNKNOWN,
+            _probe(_object("name ready", name=_TEXT, **_INFERENCE["properties"])) | _UNKNOWN,
             parameters=_in_path("name"),
         ),
         links.WARM_UP: Document(

@@ -16,9 +16,11 @@ from starlette.responses import Response
 from glowplug.errors import NotFound
 from glowplug.readiness import Snapshot
 from glowplug.web import links
-from glowplug.web.answers import JSON, OPEN, flat
+from glowplug.web.answers import JSON, OPEN, flat, problem
 from glowplug.web.frames import Frames
 from glowplug.web.parts import ReadinessParts
+
+LONGEST_NAME = 80
 
 View = Callable[[Request], Response]
 
@@ -44,7 +46,7 @@ class Probes:
             links.READY_OF: lambda request: self._component(request.path_params["component"]),
             links.PROBE_OF: lambda request: self._component(request.path_params["component"]),
             links.SERVER_LIVE: lambda _: flat(HTTPStatus.OK, {"live": True}),
-            links.SERVER_READY: lambda _: flat(*self._parts.told.snapshot().ready_probe()),
+            links.SERVER_READY: lambda _: flat(*_inference(self._parts.told.snapshot())),
             links.MODEL_READY: lambda request: self._model(request.path_params["name"]),
         }
 
@@ -80,9 +82,16 @@ class Probes:
         names = (name, name.partition(".")[0])
         known = next((one for one in snapshot.components if one.name in names or one.model == name), None)
         if known is None:
-            raise NotFound(f"no model named {name!r}")
-        status, body = snapshot.only([known.name]).ready_probe()
+            error = NotFound(f"no model named {name[:LONGEST_NAME]!r}")
+            return problem(error, {"error": error.message})
+        status, body = _inference(snapshot.only([known.name]))
         return flat(status, {"name": name, **body})
+
+
+def _inference(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
+    """Return the answer for a probe of the Open Inference Protocol, whose clients read why in `error`."""
+    status, body = snapshot.ready_probe()
+    return status, body if status == HTTPStatus.OK else {**body, "error": body["detail"]}
 
 
 def _started(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:

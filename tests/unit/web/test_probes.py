@@ -163,6 +163,15 @@ async def test_the_inference_protocol_knows_a_model_by_its_own_name_too(board: B
         assert (await client.get("/v2/health/ready")).json() == {"ready": True}
 
 
+async def test_what_is_not_ready_has_an_error_for_its_clients(board: Board) -> None:
+    board.add("tts").begin()
+    async with probing(board) as client:
+        for path, status in (("/v2/models/x/ready", 404), ("/v2/models/tts/ready", 503), ("/v2/health/ready", 503)):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["error"]) == (status, answer.json()["detail"])
+        assert len((await client.get(f"/v2/models/{'x' * 1000}/ready")).json()["error"]) < 200
+
+
 async def test_the_early_status_can_be_switched_and_probes_stay_as_they_are(board: Board) -> None:
     board.add("tts", model="tts").begin()
     async with probing(board, early_status=503) as client:
