@@ -6,12 +6,12 @@ SDXL comes to about 15 GiB and FLUX.1 to about 36 GiB at 1024 pixels, as users c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from glowplug.errors import SettingsError
 from glowplug.workloads.diffusion.families import PREFERRED, denoiser_of, family_of
-from glowplug.workloads.diffusion.survey import Component, Survey
+from glowplug.workloads.diffusion.survey import CONFIG, Component, Survey
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 TILE_PIXELS = 512
@@ -70,7 +70,11 @@ class Need:
 
 
 def needed(survey: Survey, pixels: int | None) -> Need:
-    """Return the need of one picture of `pixels` each way, None being what the pipeline was made for."""
+    """Return the need of one picture of `pixels` each way, None being what the pipeline was made for.
+
+    Raises:
+        SettingsError: a size in a config is none; the message names it.
+    """
     denoiser = denoiser_of(survey)
     vae = survey.components.get("vae")
     factor = vae_factor(vae)
@@ -81,7 +85,7 @@ def needed(survey: Survey, pixels: int | None) -> Need:
         decoder="vae",
         pixels=side,
         step_elements=_step(denoiser, side // factor),
-        decode_elements=side * side * 2 * _first(vae.config if vae else {}, "block_out_channels", 128) * DECODER_WIDTHS,
+        decode_elements=side * side * 2 * _first(vae, "block_out_channels", 128) * DECODER_WIDTHS,
         file_dtype=survey.dtype,
         prefers=PREFERRED.get(family_of(survey)),
     )
@@ -96,7 +100,7 @@ def vae_factor(vae: Component | None) -> int:
 def own_pixels(denoiser: Component, factor: int) -> int:
     """Return the width and height that the network was made for."""
     size = denoiser.config.get("sample_size")
-    if not isinstance(size, int):
+    if not isinstance(size, int) or size < 1:
         # FLUX.1 and its kin name none; diffusers draws them with 128 latents each way.
         size = 128 if denoiser.kind.startswith("Flux") else DEFAULT_PIXELS // factor
     return size * factor
@@ -110,13 +114,23 @@ def _part(component: Component) -> Part:
 def _step(denoiser: Component, latents: int) -> int:
     config = denoiser.config
     if "num_attention_heads" in config and "attention_head_dim" in config and "block_out_channels" not in config:
-        hidden = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
+        hidden = _size(denoiser, "num_attention_heads") * _size(denoiser, "attention_head_dim")
         # Latents are taken two by two, whether the network does it or the pipeline before it.
         return ((latents // 2) ** 2 + TEXT_TOKENS) * hidden * TRANSFORMER_WIDTHS
     # Twice, for guidance runs with the prompt and without it.
-    return latents * latents * _first(config, "block_out_channels", 320) * UNET_WIDTHS * 2
+    return latents * latents * _first(denoiser, "block_out_channels", 320) * UNET_WIDTHS * 2
 
 
-def _first(config: Mapping[str, Any], name: str, default: int) -> int:
-    value = config.get(name)
-    return int(value[0]) if isinstance(value, list) and value else default
+def _first(component: Component | None, name: str, default: int) -> int:
+    value = component.config.get(name) if component else None
+    return _whole(component, name, value[0]) if component and isinstance(value, list) and value else default
+
+
+def _size(component: Component, name: str) -> int:
+    return _whole(component, name, component.config[name])
+
+
+def _whole(component: Component, name: str, value: Any) -> int:
+    if isinstance(value, int) and value > 0:
+        return value
+    raise SettingsError(f"{component.folder / CONFIG}: {name} holds {str(value)[:40]!r}, where a size is expected")

@@ -22,10 +22,10 @@ Config = Mapping[str, Any]
 _Sides = Callable[[Config], tuple[int | None, ...]]
 
 
-def _product(*factors: int | None) -> int | None:
+def _product(*factors: Any) -> int | None:
     product = 1
     for factor in factors:
-        if factor is None:
+        if not isinstance(factor, int):
             return None
         product *= factor
     return product

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
+from torch.nn.modules import module as registration
 
 from glowplug.errors import SettingsError
+from glowplug.workloads.diffusion.bounds import most_parts, too_many_parts
 from glowplug.workloads.diffusion.estimate import BYTES
 from glowplug.workloads.diffusion.families import KIN, family_of
-from glowplug.workloads.diffusion.survey import Component, Survey
+from glowplug.workloads.diffusion.survey import CONFIG, Component, Survey
 from glowplug.workloads.torchvision_ops import ensure_torchvision
 
 ensure_torchvision()
@@ -130,19 +134,46 @@ def _network(component: Component, dtype: str) -> Any:
     # In the type of the file, so that its pages are mapped and nothing is copied.
     own = component.dtype if component.dtype in BYTES else dtype
     options: dict[str, Any] = {"low_cpu_mem_usage": True} if component.library == "diffusers" else {}
-    found, report = _from_folder(
-        component,
-        dtype=getattr(torch, str(own)),
-        variant=component.variant,
-        use_safetensors=True,
-        output_loading_info=True,
-        **options,
-    )
+    with _bounded(component):
+        found, report = _from_folder(
+            component,
+            dtype=getattr(torch, str(own)),
+            variant=component.variant,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
     _check_keys(component, report)
     network = found.eval().requires_grad_(False)
     if any(tensor.is_meta for tensor in network.parameters()):
         raise SettingsError(_unlike(component, "some of its weights are in no file"))
     return network
+
+
+@contextmanager
+def _bounded(component: Component) -> Iterator[None]:
+    """End the building of a network that becomes vastly larger than its weights: a million layers take for ever."""
+    tensors, thread, parts = len(component.tensors), get_ident(), 0
+
+    def counted(*part: Any) -> None:
+        nonlocal parts
+        del part
+        if get_ident() != thread:
+            # Others may build networks of their own meanwhile.
+            return
+        parts += 1
+        if parts > most_parts(tensors):
+            raise too_many_parts(component.folder / CONFIG, component.config, tensors)
+
+    hooks = (
+        registration.register_module_parameter_registration_hook(counted),
+        registration.register_module_module_registration_hook(counted),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _plain(component: Component) -> Any:
@@ -153,6 +184,8 @@ def _from_folder(component: Component, **options: Any) -> Any:
     kind = _class_of(component)
     try:
         return kind.from_pretrained(str(component.folder), local_files_only=True, **options)
+    except SettingsError:
+        raise
     except Exception as error:  # what the libraries stumble over lies in the folder
         why = " ".join(str(error).split())[:300]
         raise SettingsError(_unlike(component, why)) from error

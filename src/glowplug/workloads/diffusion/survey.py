@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from glowplug.errors import SettingsError
+from glowplug.workloads.diffusion.bounds import check_numbers
 from glowplug.workloads.diffusion.headers import Header, Tensor
 
 INDEX = "model_index.json"
+CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
 STEMS = ("diffusion_pytorch_model", "model")
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _FILE = re.compile(r"[\w.+-]+\.safetensors")
@@ -155,7 +157,7 @@ def _instead(folder: Path) -> str:
     inner = sorted(path.parent.name for path in folder.glob(f"*/{INDEX}"))
     if inner:
         return f"is no pipeline itself, but {', '.join(inner[:3])} in it is"
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         return "holds a single model, not a pipeline"
     if any(folder.glob("*.safetensors")):
         return "holds a single-file checkpoint: open it with from_single_file of diffusers once, and save_pretrained"
@@ -173,19 +175,24 @@ def _component(folder: Path, name: str, library: str, kind: str, variant: str | 
         raise SettingsError(f"{folder / INDEX}: component {name[:40]!r} brings code of its own, which is not run")
     if not place.is_dir():
         raise SettingsError(f"{place} is missing, which {INDEX} names ({kind}); fetch the folder again")
-    if not (place / "config.json").is_file():
+    if not (place / CONFIG).is_file():
         if not any(place.glob("*.json")):
             raise SettingsError(f"{place} holds no configuration of a {kind}; fetch the folder again")
+        if (place / SCHEDULER).is_file():
+            check_numbers(place / SCHEDULER, read_json(place / SCHEDULER))
         return Component(name, library, kind, place, {})
-    config = read_json(place / "config.json")
+    config = read_json(place / CONFIG)
     if library == "diffusers" and config.get("_class_name", kind) != kind:
-        told = f"{place / 'config.json'} is of a {config['_class_name']}, where {INDEX} names a {kind}"
+        told = f"{place / CONFIG} is of a {config['_class_name']}, where {INDEX} names a {kind}"
         raise SettingsError(f"{told}: these are parts of different models")
     # Feature extractors have such a config too, and no weights.
     if kind.endswith(("Processor", "Extractor", "Tokenizer", "TokenizerFast")):
+        check_numbers(place / CONFIG, config)
         return Component(name, library, kind, place, config)
     paths, used = _weights(place, kind, variant)
-    return Component(name, library, kind, place, config, used, tuple(Header.of(path) for path in paths))
+    found = Component(name, library, kind, place, config, used, tuple(Header.of(path) for path in paths))
+    check_numbers(place / CONFIG, config, found.elements)
+    return found
 
 
 def _weights(place: Path, kind: str, variant: str | None) -> tuple[Sequence[Path], str | None]:

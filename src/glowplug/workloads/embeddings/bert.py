@@ -34,7 +34,7 @@ class Shape:
         """Read the config of a BERT encoder.
 
         Raises:
-            SettingsError: it is of another architecture.
+            SettingsError: it is of another architecture, or one of its sizes is none.
         """
         kind, act = config.get("model_type"), config.get("hidden_act", "gelu")
         position = config.get("position_embedding_type", "absolute")
@@ -44,12 +44,28 @@ class Shape:
                 "use a folder with onnx/model.onnx, or a BERT encoder"
             )
         return cls(
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            width=config["hidden_size"],
-            positions=config["max_position_embeddings"],
+            layers=_size(config, "num_hidden_layers"),
+            heads=_size(config, "num_attention_heads"),
+            width=_size(config, "hidden_size"),
+            positions=_size(config, "max_position_embeddings"),
             epsilon=config.get("layer_norm_eps", 1e-12),
         )
+
+    def check(self, sizes: Mapping[str, tuple[int, ...]]) -> None:
+        """Compare them with the shapes of the weights, before anything is built of so many layers.
+
+        Raises:
+            SettingsError: they are not those of these weights.
+        """
+        if self.layers > len(sizes):
+            raise _unlike("num_hidden_layers", self.layers, f"holds {len(sizes)} tensors in all")
+        if self.width % self.heads:
+            raise _unlike("num_attention_heads", self.heads, f"is {self.width} wide")
+        rows, width = (*sizes.get("embeddings.position_embeddings.weight", ()), self.positions, self.width)[:2]
+        if width != self.width:
+            raise _unlike("hidden_size", self.width, f"is {width} wide")
+        if rows < self.positions:
+            raise _unlike("max_position_embeddings", self.positions, f"has {rows} positions")
 
 
 class Graph:
@@ -146,8 +162,9 @@ def encoder(shape: Shape, sizes: Mapping[str, tuple[int, ...]]) -> tuple[bytes, 
     """Return the graph and the names of the weights it wants; `sizes` are the shapes of those at hand.
 
     Raises:
-        SettingsError: a weight is missing.
+        SettingsError: a weight is missing, or the weights are not of such a shape.
     """
+    shape.check(sizes)
     graph = Graph(shape)
     output = graph.encoded()
     missing = [name for name in graph.weights if name not in sizes]
@@ -172,3 +189,15 @@ def _outside(name: str, size: tuple[int, ...]) -> onnx.TensorProto:
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=size, data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="weights")
     return tensor
+
+
+def _size(config: Mapping[str, Any], name: str) -> int:
+    value = config.get(name)
+    if isinstance(value, int) and value > 0:
+        return value
+    raise SettingsError(f"config.json: {name} is {str(value)[:40]!r}, where a size is expected")
+
+
+def _unlike(name: str, value: int, instead: str) -> SettingsError:
+    told = f"config.json: {name} is {value}, and the network in the safetensors file {instead}"
+    return SettingsError(f"{told}; take both from one model")

@@ -51,11 +51,15 @@ class Layout:
         if network is None:
             raise SettingsError(f"{folder} holds no network; expected one of {', '.join(NETWORKS)}")
         sentences = _json(folder / "sentence_bert_config.json", missing={})
-        longest = min(sentences.get("max_seq_length") or DEFAULT_TOKENS, config.get("max_position_embeddings", 512))
+        lengths = sentences.get("max_seq_length") or DEFAULT_TOKENS, config.get("max_position_embeddings", 512)
+        if not all(isinstance(length, int) and length > 0 for length in lengths):
+            told = f"max_seq_length or max_position_embeddings is no length: {str(lengths)[:80]}"
+            raise SettingsError(f"{folder}: {told}; fetch the folder again")
         pools_first = _pools_first(_json(folder / "1_Pooling" / "config.json", missing={}))
         # The word that models carry who were trained for it (Matryoshka), and that other servers read too.
-        trained = config.get("matryoshka_dimensions") or ()
-        return cls(config, network, longest, pools_first, tuple(size for size in trained if isinstance(size, int)))
+        said = config.get("matryoshka_dimensions")
+        trained = tuple(size for size in said if isinstance(size, int)) if isinstance(said, list) else ()
+        return cls(config, network, min(lengths), pools_first, trained)
 
 
 class Encoder:
@@ -139,13 +143,15 @@ def tokenizer_of(folder: Path, layout: Layout) -> Tokenizer:
 
 def _json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if missing is not None:
             return missing
         raise SettingsError(f"{path} is missing: not the folder of a sentence model") from error
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path} is damaged: it is no JSON object")
     return found
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from glowplug.errors import InvalidInput, MissingExtra, OutOfMemory, SettingsError
 from glowplug.model import RunContext
 from glowplug.workloads.speech.blocks import blocks
+from glowplug.workloads.speech.configs import check_preprocessor, check_tokens
 from glowplug.workloads.speech.decoding import RATE
 from glowplug.workloads.speech.values import Segment, Transcript
 
@@ -52,13 +53,15 @@ def opened(folder: Path, place: Place) -> Any:
     """Return the model of `folder`.
 
     Raises:
-        SettingsError: it is damaged or of another architecture, or the device or the compute type is not there.
+        SettingsError: it is damaged, of another architecture, or asks for what it cannot be; or the device or the
+            compute type is not there.
         OutOfMemory: the device has no room for it.
     """
     device, index = _device(place.device)
     _check_compute_type(device, place.compute_type)
+    check_preprocessor(folder)
     try:
-        return WhisperModel(
+        model = WhisperModel(
             str(folder),
             device=device,
             device_index=index,
@@ -70,6 +73,8 @@ def opened(folder: Path, place: Place) -> Any:
         _check_memory(error, f"no room on {place.device} for the model in {folder}")
         why = " ".join(str(error).split())[:200]
         raise SettingsError(f"{folder} cannot be opened as a Whisper model for CTranslate2: {why}") from error
+    check_tokens(folder, model.hf_tokenizer.get_vocab_size())
+    return model
 
 
 def _device(name: str) -> tuple[str, int]:

@@ -213,6 +213,22 @@ def test_a_pipeline_that_cannot_be_loaded_is_told_before_it_is_read(own_flux: Pa
         Images.prepare({"source": str(own_flux)})
 
 
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("transformer", "num_layers"),
+        ("text_encoder", "num_hidden_layers"),
+        ("text_encoder_2", "num_layers"),
+        ("vae", "layers_per_block"),
+    ],
+)
+def test_a_network_of_a_million_layers_is_not_built(own_flux: Path, part: str, field: str) -> None:
+    spoil(own_flux / part / "config.json", **{field: 1_000_000})
+    with pytest.raises(SettingsError, match=rf"{part}/config\.json describes .* look at {field}, which is 1000000"):
+        loaded(own_flux)
+    torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(3000)))
+
+
 def test_what_the_platform_brought_is_taken(flux: Path, own_flux: Path) -> None:
     ours = loading.load(LoadContext({"model": own_flux}), ImageOptions.of({"source": "s3://bucket/prefix/schnell"}))
     assert ours.title == "schnell"
