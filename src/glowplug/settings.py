@@ -80,7 +80,7 @@ class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     its model has failed and will not be tried again. Whoever answers at `backend_url` is told when the model is ready
     or has failed. `max_folder_files` and `max_folder_bytes` bound a folder that a job's input names, `max_url_bytes` a
     file that it names by http address, which leads into a private network only with `allow_private_urls`. `options` go
-    to every model; those of one model stand in `Settings.options`.
+    to every model that knows them, `model.name` to that model alone; more of one model stand in `Settings.options`.
     """
 
     host: str = "127.0.0.1"

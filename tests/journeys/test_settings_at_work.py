@@ -85,7 +85,10 @@ def test_options_reach_the_model_from_the_file_and_the_command_line(plug: System
     )
     (tmp_path / "settings.toml").write_text("[options.teller]\nsource = 'file'\nthreads = 2\n")
     plug.environment["GLOWPLUG_CONFIG"] = str(tmp_path / "settings.toml")
-    plug.up(tmp_path / "teller.py", options=["--option", "source=line, with=signs"])
+    said = ["source=line, with=signs", "room=for all", "teller.room=for one", "other.room=for another"]
+    (tmp_path / "other.py").write_text((tmp_path / "teller.py").read_text().replace("Teller", "Other"))
+    options = [word for option in said for word in ("--option", option)]
+    plug.up(tmp_path / "teller.py", tmp_path / "other.py", options=options)
     plug.wait_ready("teller")
     job = plug.wait_done(plug.submit("teller.tell"))
-    assert job["result"] == {"source": "line, with=signs", "threads": "2"}
+    assert job["result"] == {"source": "line, with=signs", "threads": "2", "room": "for one"}

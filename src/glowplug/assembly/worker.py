@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,8 @@ from glowplug.process.host import Host, HostSpec
 from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
 from glowplug.settings import Settings
-from glowplug.supervisor.plan import guessed_name, place_name
+from glowplug.supervisor.model_options import options_of
+from glowplug.supervisor.plan import guessed_name
 from glowplug.telemetry import BoardEvents, component_readings
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class WorkerProcess:
             target=target,
             name=name,
             device=wanted.device,
-            options=options_for(self._settings, target),
+            options=options_of(target, wanted.options, self._settings.options),
             preload=wanted.preload,
             slots=wanted.slots,
             startup_timeout_seconds=wanted.startup_timeout_seconds,
@@ -130,13 +130,6 @@ def worker_token(settings: Settings) -> str:
     if not token:
         raise SettingsError(f"no worker token: {path} is empty; {WHERE_TO_FIND_IT}")
     return token
-
-
-def options_for(settings: Settings, target: str) -> Mapping[str, str]:
-    """Return the options of a target's model: the tables of its module or file and of its class, then those for all."""
-    place, _, name = target.partition(":")
-    tables = [settings.options.get(key, {}) for key in dict.fromkeys((place_name(place), name, name.lower()))]
-    return {key: value for table in (*tables, settings.worker.options) for key, value in table.items()}
 
 
 def own_scratch(root: Path) -> Path:

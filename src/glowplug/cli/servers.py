@@ -21,10 +21,11 @@ def run_up(targets: Sequence[str], overrides: Mapping[str, Any]) -> int:
             "no model is named: try `glowplug up digits`, write targets into glowplug.toml, "
             "or start `glowplug gateway` alone"
         )
-    from glowplug.supervisor import check_target
+    from glowplug.supervisor import check_options, check_target
 
     for target in chosen:
         check_target(target)
+    check_options(chosen, settings.worker.options, settings.options)
     settings.refuse_open_gateway()
     from glowplug.assembly import serve_gateway
 
@@ -41,9 +42,13 @@ def run_gateway(overrides: Mapping[str, Any]) -> int:
 
 
 def run_worker(target: str, overrides: Mapping[str, Any], *, supervised: bool = False) -> int:
-    """Serve a worker; a supervised one for no longer than its supervisor lives."""
-    settings = load_settings(overrides)
-    if supervised:
+    """Serve a worker; a supervised one for no longer than its supervisor lives, and with the options that it chose."""
+    settings = load_settings({"worker.options": {}, **overrides} if supervised else overrides)
+    if not supervised:
+        from glowplug.supervisor import check_options
+
+        check_options((target,), settings.worker.options, settings.options)
+    else:
         from glowplug.supervisor.following import follow_supervisor
 
         # The gateway died with the supervisor, and its next process ends our claims: there is nothing to drain for,

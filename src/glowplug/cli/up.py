@@ -24,8 +24,8 @@ def up(
     option: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=VALUE",
-            help="An option for every TARGET; may be repeated. For one of several: GLOWPLUG_OPTIONS=MODEL.NAME=VALUE.",
+            metavar="[MODEL.]NAME=VALUE",
+            help="An option for every TARGET that knows it, or with MODEL. for one: chat.gguf=FILE; may be repeated.",
         ),
     ] = None,
 ) -> None:

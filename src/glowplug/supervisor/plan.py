@@ -32,17 +32,18 @@ def plan_workers(
     targets: Sequence[str],
     environment: Mapping[str, str],
     additions: Mapping[str, str],
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, Mapping[str, str]] | None = None,
 ) -> tuple[WorkerPlan, ...]:
     """Say how the workers for `targets` are run: this interpreter, `environment` without its secrets, and `additions`.
 
-    `additions` carry the gateway's URL and the *path* of the worker token; `options` go to every model.
+    `additions` carry the gateway's URL and the *path* of the worker token; `options` are by target.
     """
     kept = {name: value for name, value in environment.items() if not _SECRETS.fullmatch(name)}
-    said = [word for name, value in (options or {}).items() for word in ("--option", f"{name}={value}")]
     seen: Counter[str] = Counter()
     plans = []
     for target in targets:
+        told = (options or {}).get(target, {})
+        said = [word for name, value in told.items() for word in ("--option", f"{name}={value}")]
         slug = re.sub(r"[^A-Za-z0-9]+", "-", target).strip("-")[-60:] or "worker"
         seen[slug] += 1
         instance_id = f"{socket.gethostname()}-{slug}" + (f"-{seen[slug]}" if seen[slug] > 1 else "")
@@ -71,7 +72,7 @@ def check_target(target: str) -> None:
     if target_folder(target) is None:
         raise SettingsError(
             f"there is no model or module {target!r}; name a file.py[:Class], a package.module[:Class], "
-            f"or one of: {', '.join(sorted(_entry_points())) or '(no model is installed)'}"
+            f"or one of: {', '.join(sorted(installed_models())) or '(no model is installed)'}"
         )
 
 
@@ -80,7 +81,7 @@ def target_folder(target: str) -> Path | None:
     path = _file_part(target)
     if path is not None:
         return path.absolute().parent
-    return _package_folder(target) or _package_folder(_entry_points().get(target, ""))
+    return _package_folder(target) or _package_folder(installed_models().get(target, ""))
 
 
 def _file_part(target: str) -> Path | None:
@@ -100,7 +101,8 @@ def _package_folder(target: str) -> Path | None:
     return None
 
 
-def _entry_points() -> dict[str, str]:
+def installed_models() -> dict[str, str]:
+    """Return where the class of each installed model is, by the model's name."""
     from importlib import metadata
 
     return {point.name: point.value for point in metadata.entry_points(group="glowplug.models")}

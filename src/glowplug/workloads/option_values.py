@@ -1,13 +1,33 @@
-"""Options of models as numbers: they come as texts, and a wrong one is refused with its name and what is allowed."""
+"""Options of models: unknown ones are refused, and those that are numbers read, for they come as texts.
+
+What is wrong is refused with its name and what is allowed.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from glowplug.errors import SettingsError
 
 MOST_THREADS = 1024
+
+
+def refuse_unknown(options: Iterable[str], known: Iterable[str] | None, model: str) -> None:
+    """Raise `SettingsError` for the first option that `model` does not know; None stands for one that takes any."""
+    names = sorted(known or ())
+    for name in options if known is not None else ():
+        if name not in names:
+            hint = closest(name, names)
+            raise SettingsError(f"option {name[:80]} is not known to {model}{hint}; known: {', '.join(names)}")
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Return words in brackets that ask for the likeliest of `names`, none if all are far from `name`."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def whole(options: Mapping[str, str], name: str, usual: int, *, least: int = 0, most: int) -> int:

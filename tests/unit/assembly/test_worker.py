@@ -10,12 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from glowplug.assembly.worker import (
-    open_weights,
-    options_for,
-    own_scratch,
-    worker_token,
-)
+from glowplug.assembly.worker import open_weights, own_scratch, worker_token
 from glowplug.assembly.worker_interior import backend_of, direct_policy, identity
 from glowplug.boot import bind
 from glowplug.data_folder import DataFolder
@@ -74,31 +69,6 @@ class TestNames:
     )
     def test_a_place_has_the_name_of_its_last_part(self, place: str, name: str) -> None:
         assert place_name(place) == name
-
-
-class TestOptions:
-    def tables(self, folder: Path, text: str, **environment: str) -> Settings:
-        path = folder / "glowplug.toml"
-        path.write_text(text)
-        return Settings.load({"GLOWPLUG_DATA": str(folder), **environment}, path)
-
-    @pytest.mark.parametrize("target", ["net", "models/net.py", "models.net", "models/net.py:Other", "shop:net"])
-    def test_a_model_gets_the_options_under_its_name(self, tmp_path: Path, target: str) -> None:
-        made = self.tables(tmp_path, "[options.net]\nsteps = 3\n[options.another]\nsteps = 4")
-        assert options_for(made, target) == {"steps": "3"}
-
-    def test_a_class_may_be_written_as_it_is_or_in_small_letters(self, tmp_path: Path) -> None:
-        for word in ("Captioner", "captioner"):
-            made = self.tables(tmp_path, f"[options.{word}]\nsteps = 3")
-            assert options_for(made, "models/net.py:Captioner") == {"steps": "3"}
-
-    def test_the_class_s_win_over_the_file_s_and_those_for_all_over_both(self, tmp_path: Path) -> None:
-        file, kind = "[options.net]\na = 'file'\nb = 'file'\nc = 'file'", "[options.captioner]\nb = 'class'"
-        made = self.tables(tmp_path, f"{file}\n{kind}\n[worker.options]\nc = 'all'")
-        assert options_for(made, "net.py:Captioner") == {"a": "file", "b": "class", "c": "all"}
-
-    def test_a_model_that_nobody_named_has_none(self, tmp_path: Path) -> None:
-        assert options_for(settings(tmp_path), "net.py") == {}
 
 
 class TestOwnScratch:

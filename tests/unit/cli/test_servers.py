@@ -237,6 +237,35 @@ def test_options_are_for_the_models(glowplug: Command, assembly: Assembly, model
     assert worker == {"seconds": "4"}
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["up", "chat", "stt", "--option", "beem_size=1"], "known to none of chat, stt (did you mean beam_size?)"),
+        (["up", "chat", "model.py", "--option", "chat.ggguf=a"], "ggguf is not known to chat (did you mean gguf?)"),
+        (["up", "chat", "model.py", "--option", "chatt.gguf=a"], "no model here is called chatt (did you mean chat?)"),
+        (["worker", "digits", "--option", "thread=1"], "thread is not known to digits (did you mean threads?)"),
+    ],
+)
+@pytest.mark.usefixtures("model")
+def test_an_option_that_is_for_nobody_is_refused(
+    glowplug: Command, assembly: Assembly, words: list[str], said: str
+) -> None:
+    done = glowplug(*words)
+    assert done.code == 2
+    assert said in done.error
+    assert assembly.asked == []
+
+
+def test_a_supervised_worker_takes_the_options_of_its_supervisor_alone(
+    glowplug: Command, assembly: Assembly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor.following, "follow_supervisor", lambda _: None)
+    glowplug.set("GLOWPLUG_WORKER_OPTIONS", "beam_size=1, threads=1")
+    glowplug("worker", "tts", "--supervised", "--option", "threads=1")
+    glowplug("worker", "tts", "--supervised")
+    assert [settings.worker.options for _, settings, _ in assembly.asked] == [{"threads": "1"}, {}]
+
+
 @pytest.mark.parametrize("words", [["up", "model.py"], ["worker", "model.py"]])
 @pytest.mark.usefixtures("model")
 def test_an_option_without_a_value_is_refused(glowplug: Command, assembly: Assembly, words: list[str]) -> None:

@@ -18,10 +18,12 @@ def test_a_worker_is_this_interpreter_with_our_own_command() -> None:
     assert only.command == (sys.executable, "-m", "glowplug", "worker", "digits", "--supervised")
 
 
-def test_options_are_handed_down_word_for_word() -> None:
-    plans = plan_workers(["digits", "other"], {}, {}, {"prompt": "a, b=c", "steps": "-1"})
-    for plan in plans:
-        assert plan.command[-4:] == ("--option", "prompt=a, b=c", "--option", "steps=-1")
+def test_each_worker_is_handed_its_options_word_for_word() -> None:
+    options = {"digits": {"prompt": "a, b=c", "steps": "-1"}, "other": {"other.a.b": "c"}}
+    digits, other, third = plan_workers(["digits", "other", "third"], {}, {}, options)
+    assert digits.command[-4:] == ("--option", "prompt=a, b=c", "--option", "steps=-1")
+    assert other.command[-2:] == ("--option", "other.a.b=c")
+    assert "--option" not in third.command
 
 
 def test_a_worker_keeps_its_id_over_restarts_of_everything() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glowplug.errors import SettingsError
-from glowplug.workloads.option_values import seconds, threads, whole
+from glowplug.workloads.option_values import refuse_unknown, seconds, threads, whole
 
 
 def test_what_is_not_given_is_as_usual() -> None:
@@ -32,3 +32,15 @@ def test_seconds_are_positive_and_end(text: str) -> None:
 
 def test_seconds_may_be_parts() -> None:
     assert seconds({"pause": "0.25"}, "pause", 1.0) == 0.25
+
+
+def test_an_unknown_option_is_refused_with_the_likeliest_and_all_that_are_known() -> None:
+    with pytest.raises(SettingsError) as refused:
+        refuse_unknown({"threads": "1", "beem_size": "2"}, ("threads", "beam_size"), "stt")
+    assert refused.value.message == (
+        "option beem_size is not known to stt (did you mean beam_size?); known: beam_size, threads"
+    )
+
+
+def test_a_model_that_takes_any_option_refuses_none() -> None:
+    refuse_unknown({"voice_file": "joe.onnx"}, None, "tts")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -14,7 +14,7 @@ from glowplug.load_context import LoadContext
 from glowplug.model import Model, RunContext, task
 from glowplug.workloads import option_values
 from glowplug.workloads.chat.engine import Engine, chunks
-from glowplug.workloads.chat.options import Limits, ServerOptions, counted
+from glowplug.workloads.chat.options import KNOWN, Limits, ServerOptions, counted
 from glowplug.workloads.chat.reply import read
 from glowplug.workloads.chat.server import ServerEngine
 from glowplug.workloads.chat.values import Delta, Ending, Message, Order
@@ -45,6 +45,12 @@ class Chat(Model):
     version: ClassVar[str] = "1"
     slots: ClassVar[int] = 4
     check_seconds: ClassVar[float | None] = 5.0
+
+    @classmethod
+    def known_options(cls, options: Mapping[str, str]) -> Collection[str]:
+        """Return the names of the options above."""
+        del options
+        return KNOWN
 
     @classmethod
     def sources(cls, options: Mapping[str, str]) -> Mapping[str, str]:

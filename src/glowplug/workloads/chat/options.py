@@ -14,6 +14,11 @@ from glowplug.workloads import option_values
 OLLAMA = "http://127.0.0.1:11434"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_COUNT = 1_000_000
+KNOWN = (
+    *("server", "model", "api_key_env", "silence_seconds"),
+    *("gguf", "context", "threads", "gpu_layers"),
+    *("system", "max_tokens", "longest_prompt"),
+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -43,6 +43,12 @@ class Detector(Model):
 
     name: ClassVar[str] = "detector"
     version: ClassVar[str] = "1"
+
+    @classmethod
+    def known_options(cls, options: Mapping[str, str]) -> Collection[str]:
+        """Return the names of the options above."""
+        del options
+        return ("engine", "threads")
 
     @classmethod
     def prepare(cls, options: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
@@ -37,6 +37,12 @@ class Images(Model):
 
     name: ClassVar[str] = "images"
     version: ClassVar[str] = "1"
+
+    @classmethod
+    def known_options(cls, options: Mapping[str, str]) -> Collection[str]:
+        """Return the names of its options."""
+        del options
+        return ImageOptions.__slots__
 
     @classmethod
     def prepare(cls, options: Mapping[str, str]) -> None:

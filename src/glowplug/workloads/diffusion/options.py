@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from glowplug.errors import SettingsError
+from glowplug.workloads.option_values import refuse_unknown
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("auto", "none", "model", "sequential")
@@ -50,9 +51,7 @@ class ImageOptions:
         Raises:
             SettingsError: one is unknown or wrong; the message names it and what is allowed.
         """
-        known = sorted(cls.__slots__)
-        if unknown := sorted(set(given) - set(known)):
-            raise SettingsError(f"option {unknown[0]} is not known to images; known: {', '.join(known)}")
+        refuse_unknown(given, cls.__slots__, "images")
         return cls(
             source=given.get("source", "").strip(),
             revision=given.get("revision") or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -44,6 +44,12 @@ class Digits(Model):
     name: ClassVar[str] = "digits"
     version: ClassVar[str] = "1"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
+    @classmethod
+    def known_options(cls, options: Mapping[str, str]) -> Collection[str]:
+        """Return the names of its options."""
+        del options
+        return ("threads",)
 
     @classmethod
     def prepare(cls, options: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -35,6 +35,12 @@ class Embeddings(Model):
     name: ClassVar[str] = "embeddings"
     version: ClassVar[str] = "1"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
+    @classmethod
+    def known_options(cls, options: Mapping[str, str]) -> Collection[str]:
+        """Return the names of the options above."""
+        del options
+        return ("source", "revision", "threads", "pass_tokens")
 
     @classmethod
     def prepare(cls, options: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MaxLen
@@ -20,6 +20,7 @@ else:
     decoding = Deferred("glowplug.workloads.speech.decoding", "speech", "the stt model")
     whisper = Deferred("glowplug.workloads.speech.whisper", "speech", "the stt model")
 
+KNOWN = ("source", "revision", "device", "compute_type", "threads", "beam_size", "longest_seconds")
 LONGEST_SECONDS = 7200.0
 LONGEST_PROMPT = 2000
 BEAM_SIZE = 5
@@ -39,6 +40,12 @@ class Stt(Model):
     required: ClassVar[bool] = False
     slots: ClassVar[int] = 2
     devices: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
+
+    @classmethod
+    def known_options(cls, options: Mapping[str, str]) -> Collection[str]:
+        """Return the names of the options above."""
+        del options
+        return KNOWN
 
     @classmethod
     def sources(cls, options: Mapping[str, str]) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -14,7 +14,7 @@ from glowplug.errors import InvalidInput
 from glowplug.load_context import LoadContext
 from glowplug.model import Model, RunContext, task
 from glowplug.workloads.extras import Deferred, imported
-from glowplug.workloads.speech.engine import Engine, opened
+from glowplug.workloads.speech.engine import OWN, Engine, opened
 from glowplug.workloads.speech.sentences import bounded, has_words
 from glowplug.workloads.speech.values import AudioFormat, Piece, Recording
 
@@ -50,12 +50,20 @@ class Wish:
 
 
 class Tts(Model):
-    """Options: `engine` ("hibari", the default, or module:function), `voices` and `threads` of hibari."""
+    """Options: `engine` ("hibari", the default, or module:function), `voices` and `threads` of hibari.
+
+    An engine of one's own is handed all options, whatever their names.
+    """
 
     name: ClassVar[str] = "tts"
     version: ClassVar[str] = "1"
     slots: ClassVar[int] = 4
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
+    @classmethod
+    def known_options(cls, options: Mapping[str, str]) -> Collection[str] | None:
+        """Return the names of the options above; None with an engine of one's own."""
+        return ("engine", "voices", "threads") if options.get("engine", "hibari") in OWN else None
 
     @classmethod
     def prepare(cls, options: Mapping[str, str]) -> None:
