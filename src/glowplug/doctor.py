@@ -20,6 +20,7 @@ import httpx
 
 from glowplug.data_folder import DataFolder, find_gateway
 from glowplug.errors import SettingsError
+from glowplug.process.card_ledger import Ledger
 from glowplug.settings import Settings
 
 Verdict = Literal["ok", "note", "fail"]
@@ -71,6 +72,16 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         detail = f"{settings.cache}: {error.strerror}"
         yield Finding("cache folder", "note", detail, "make it writable, or set GLOWPLUG_CACHE; weights are not kept")
+
+
+def _cards(settings: Settings) -> Iterator[Finding]:
+    folder = DataFolder(settings.data).cards
+    try:
+        Ledger(folder).check()
+        yield Finding("cards", "ok", f"models share cards by {folder}")
+    except (SettingsError, TimeoutError) as error:
+        told, _, fix = str(error).partition("; ")
+        yield Finding("cards", "fail", told, fix)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -177,4 +188,4 @@ def _extras(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"extra {extra}", "ok", "installed")
 
 
-CHECKS: tuple[Check, ...] = (_python, _folders, _disk, _tokens, _access, _gateway, _database, _extras)
+CHECKS: tuple[Check, ...] = (_python, _folders, _cards, _disk, _tokens, _access, _gateway, _database, _extras)

@@ -70,6 +70,8 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("model.waits", "info", "model reason", "a model waits for room on a card"),
         _spec("model.asleep", "info", "model freed_bytes how seconds", "a model made room on its card"),
         _spec("model.woke", "info", "model seconds", "a model came back from host memory"),
+        _spec("cards.lost", "warning", "model error", "a model and the others on its card know nothing of each other"),
+        _spec("cards.restored", "info", "model seconds", "a model shares its card again"),
         _spec("worker.registered", "info", "worker models", "the registry met a new incarnation of a worker"),
         _spec("worker.status", "info", "worker status previous", "the registry changed its mind on a worker"),
         _spec("worker.exited", "warning", "worker exit restart_in_seconds", "a supervised worker ended"),

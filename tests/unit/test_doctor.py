@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sqlite3
 from contextlib import closing
@@ -36,6 +37,17 @@ def test_whatever_is_not_well_comes_with_a_fix(tmp_path: Path) -> None:
 def test_a_data_folder_that_is_a_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
     assert findings(tmp_path)["data folder"].verdict == "fail"
+
+
+def test_a_folder_of_cards_that_cannot_be_used_is_found(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data")
+    folder.prepare()
+    assert findings(tmp_path)["cards"].verdict == "ok"
+    shutil.rmtree(folder.cards)
+    folder.cards.write_text("in the way")
+    found = findings(tmp_path)["cards"]
+    assert (found.verdict, str(folder.cards) in found.detail) == ("fail", True)
+    assert found.fix.startswith("make it writable")
 
 
 def test_a_cache_folder_that_cannot_be_made_is_a_note_only(tmp_path: Path) -> None:

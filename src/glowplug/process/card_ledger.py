@@ -35,8 +35,8 @@ class Ledger:
 
     `seen_at` is what `changed_at` said at the last `write`.
 
-    They raise `SettingsError` where the folder cannot be used, and `TimeoutError` where a process that was stopped has
-    it locked.
+    They raise `SettingsError` where the folder cannot be used, and `TimeoutError`, in words for people too, where a
+    process that was stopped has it locked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,6 +69,11 @@ class Ledger:
                 self._page = page
             self.seen_at = self.changed_at()
             return mine, others
+
+    def check(self) -> None:
+        """Check that the folder can be used, and make it where it is missing."""
+        with self._alone():
+            pass
 
     def close(self) -> None:
         """Take our page out; harmless without one."""
@@ -135,8 +140,9 @@ class Ledger:
             descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
             lock_within(LOCK_SECONDS, descriptor)
             yield
-        except TimeoutError:
-            raise
+        except TimeoutError as error:
+            told = f"{self._folder} is locked by a process that does not go on; find it with lsof, and end it"
+            raise TimeoutError(told) from error
         except OSError as error:
             raise SettingsError(
                 f"{self._folder} cannot be written to ({error.strerror}), so models cannot share a card; "

@@ -9,6 +9,7 @@ from functools import partial
 
 from glowplug.clock import Clock
 from glowplug.errors import SettingsError
+from glowplug.events import emit
 from glowplug.lifecycle import in_thread
 from glowplug.process.card_ledger import Edit, Ledger
 from glowplug.process.cards import Card, CardSpec, Stand, Tenant, Wish, held_on, reason, rooms, settled
@@ -37,6 +38,7 @@ class Seat:
         self._count = 0
         self._awaited = False
         self._room_bytes = 0
+        self._alone_since: float | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -112,9 +114,12 @@ class Seat:
         try:
             # Always: what we know may be behind our page, where the last write was cancelled.
             await in_thread(None, self._ledger.write, partial(_as_it_is, self._mine))
-        except (SettingsError, TimeoutError):
+        except (SettingsError, TimeoutError) as error:
+            self._lost(error)
             # Without a page nothing is held either.
             await self.close()
+        else:
+            self._restored()
 
     async def close(self) -> None:
         """Take the page away."""
@@ -159,14 +164,27 @@ class Seat:
             try:
                 self._mine, others = await in_thread(None, self._ledger.write, write)
                 self._awaited = any(one.wish is not None and one.wish.urgent for one in others)
+                self._restored()
                 return others, told[-1]
-            except TimeoutError:
-                pass
-            except SettingsError:
+            except TimeoutError as error:
+                self._lost(error)
+            except SettingsError as error:
                 # A model that is loaded serves on: nobody can be told to make room, and nobody can ask for it.
                 if self._mine.stand is Stand.OUTSIDE:
                     raise
+                self._lost(error)
             await self._clock.sleep(POLL_SECONDS)
+
+    def _lost(self, error: Exception) -> None:
+        """Tell, once, that the model knows nothing of the others on its card, nor they of it."""
+        if self._alone_since is None:
+            self._alone_since = self._clock.monotonic()
+            emit("cards.lost", model=self._mine.name, error=str(error))
+
+    def _restored(self) -> None:
+        if self._alone_since is not None:
+            emit("cards.restored", model=self._mine.name, seconds=self._clock.monotonic() - self._alone_since)
+            self._alone_since = None
 
     async def _weighed(self, card: Card) -> Card:
         if not card.device.startswith(CUDA) or card.used_bytes is None:

@@ -113,3 +113,18 @@ def test_a_folder_that_cannot_be_used_is_told_with_the_way_out(tmp_path: Path) -
     assert ledger.changed_at() == 0
     ledger.remember_bytes("a", 1)
     ledger.close()
+
+
+def test_a_folder_is_checked_without_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card_ledger, "LOCK_SECONDS", 0.01)
+    cards = tmp_path / "cards"
+    Ledger(cards).check()
+    assert list(cards.glob("*.page")) == []
+    descriptor = os.open(cards / "lock", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(TimeoutError, match="locked by a process that does not go on; find it with lsof"):
+        Ledger(cards).check()
+    os.close(descriptor)
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="cannot be written to"):
+        Ledger(tmp_path / "file").check()
