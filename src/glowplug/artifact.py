@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ KEPT_FOLDERS = frozenset({"jobs", "inputs", "calls", "uploads"})
 """What lies in these is written, shown and swept by the platform; all else in a store is its operator's."""
 PIECE_BYTES = 1 << 20
 MAX_KEY_LENGTH = 512
-FILE_FORMAT = "artifact"
-"""What JSON Schema says of a parameter that is a file."""
+FILE_FORMAT, FOLDER_FORMAT = "artifact", "artifact-folder"
+"""What JSON Schema says of a parameter that is a file, or a folder."""
 DEEPEST_SCHEMA = 32
+_REFERRING = frozenset({FILE_FORMAT, FOLDER_FORMAT})
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +@=-]{0,127}")
 
 
@@ -118,24 +120,38 @@ def references(value: Any) -> list[str]:
 
 def files_in(value: Any, schema: Any) -> Iterator[str]:
     """Yield the texts within a JSON value that stand where its JSON Schema wants a file."""
-    yield from _files_in(value, schema, schema, DEEPEST_SCHEMA)
+    for text, form in _formats_in(value, schema, schema, DEEPEST_SCHEMA):
+        if form == FILE_FORMAT:
+            yield text
 
 
-def _files_in(value: Any, schema: Any, root: Any, depth: int) -> Iterator[str]:
+def named_in(value: Any, schema: Any) -> list[str]:
+    """List the keys that an input names: of references that stand where its JSON Schema wants a file or a folder.
+
+    Anywhere else they are words like others. Without a schema nobody can tell the two apart, so all of them count.
+    """
+    if not schema:
+        return references(value)
+    texts = (text for text, form in _formats_in(value, schema, schema, DEEPEST_SCHEMA) if form in _REFERRING)
+    return list(dict.fromkeys(text.removeprefix(SCHEME) for text in texts if text.startswith(SCHEME)))
+
+
+def _formats_in(value: Any, schema: Any, root: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield each text within a value, with the format that a schema wants there."""
     if not isinstance(schema, Mapping) or depth == 0:
         return
     if isinstance(value, str):
-        if schema.get("format") == FILE_FORMAT:
-            yield value
+        yield value, schema.get("format")
     elif isinstance(value, Mapping):
         own = schema.get("properties", {})
         for key, item in value.items():
-            yield from _files_in(item, own.get(key, schema.get("additionalProperties")), root, depth - 1)
+            yield from _formats_in(item, own.get(key, schema.get("additionalProperties")), root, depth - 1)
     elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _files_in(item, schema.get("items"), root, depth - 1)
+        first = schema.get("prefixItems", ())
+        for item, wanted in zip_longest(value, first[: len(value)], fillvalue=schema.get("items")):
+            yield from _formats_in(item, wanted, root, depth - 1)
     for other in _alternatives(schema, root):
-        yield from _files_in(value, other, root, depth - 1)
+        yield from _formats_in(value, other, root, depth - 1)
 
 
 def _alternatives(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:

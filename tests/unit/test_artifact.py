@@ -19,6 +19,7 @@ from glowplug.artifact import (
     checked_key,
     checked_range,
     job_prefix,
+    named_in,
     parse_uri,
     references,
 )
@@ -112,6 +113,39 @@ def test_no_value_is_too_strange_to_look_into(value: Any) -> None:
     found = references(value)
     assert len(set(found)) == len(found)
     assert references([value, value]) == found
+
+
+WANTED = {
+    "$defs": {"Pair": {"type": "array", "prefixItems": [{"type": "string"}, {"format": "artifact"}]}},
+    "properties": {
+        "prompt": {"type": "string"},
+        "image": {"anyOf": [{"type": "string", "format": "artifact"}, {"type": "null"}]},
+        "sets": {"items": {"type": "string", "format": "artifact-folder"}},
+        "pair": {"$ref": "#/$defs/Pair"},
+        "named": {"additionalProperties": {"format": "artifact"}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ({"prompt": "artifact:a", "image": "artifact:b"}, ["b"]),
+        ({"sets": ["artifact:a/", "artifact:b/", "artifact:a/", "c"]}, ["a/", "b/"]),
+        ({"pair": ["artifact:a", "artifact:b", "artifact:c"]}, ["b"]),
+        ({"pair": ["artifact:a"], "named": {"x": "artifact:../y", "artifact:z": 1}}, ["../y"]),
+        ({"image": ["artifact:a"], "unknown": {"image": "artifact:b"}}, []),
+        ("artifact:a", []),
+    ],
+)
+def test_an_input_names_files_where_its_schema_wants_them(value: Any, named: list[str]) -> None:
+    assert named_in(value, WANTED) == named
+
+
+@given(json_values)
+def test_without_a_schema_all_that_looks_like_a_reference_is_one(value: Any) -> None:
+    assert named_in(value, {}) == references(value)
+    assert set(named_in(value, WANTED)) <= set(references(value))
 
 
 def test_looking_does_not_go_as_deep_as_the_stack() -> None:

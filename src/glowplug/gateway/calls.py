@@ -77,7 +77,7 @@ class Calls:
         self.offers.check_ready(model_of(task.name))
         if not subject.sees_all:
             # Else the worker, who sees everything, would open another's files for this one.
-            await self._gateway.jobs.check_references(given, subject)
+            await self._gateway.jobs.check_references(given, task.input_schema, subject)
         reply = await self._gateway.direct.run(task.name, _encoder.encode(given))
         if reply.status >= 400:
             raise told_error({"status": reply.status, **_problem(reply)})

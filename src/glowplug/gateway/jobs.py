@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from glowplug.artifact import is_folder, references
+from glowplug.artifact import is_folder, named_in
 from glowplug.clock import Clock
 from glowplug.errors import DiskFull, InvalidInput, NotFound, TooLarge, Unauthorized, UserError
 from glowplug.gateway import data_urls
@@ -198,8 +198,9 @@ class Jobs:
     ) -> JobRequest:
         await self._catalog.look_up(wish.task)
         task = self._catalog.check(wish.task, wish.input)
-        await self.check_references(wish.input, subject)
-        given = await self._with_references(wish.input, task.input_schema if task else {}, subject.owner)
+        schema = task.input_schema if task else {}
+        await self.check_references(wish.input, schema, subject)
+        given = await self._with_references(wish.input, schema, subject.owner)
         self._check_times(wish)
         _check_webhook(wish.webhook)
         request = JobRequest(
@@ -237,9 +238,9 @@ class Jobs:
         if wish.expires_at <= self._clock.now() or (wish.run_at is not None and wish.expires_at <= wish.run_at):
             raise InvalidInput("expires_at has passed before the job could start", fields=[{"path": "expires_at"}])
 
-    async def check_references(self, value: Any, subject: Subject) -> None:
+    async def check_references(self, value: Any, schema: Mapping[str, Any], subject: Subject) -> None:
         """Return if the subject sees all the artifacts and folders that an input names. Raises `InvalidInput`."""
-        for key in references(value):
+        for key in named_in(value, schema):
             try:
                 await (self.shelf.check_folder if is_folder(key) else self.shelf.find)(key, subject)
             except NotFound as error:

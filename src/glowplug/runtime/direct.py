@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from glowplug import events
-from glowplug.artifact import SCHEME, ArtifactStore, references
+from glowplug.artifact import SCHEME, ArtifactStore, named_in
 from glowplug.clock import Clock
 from glowplug.errors import GlowplugError, InvalidInput, NotFound, NotReady
 from glowplug.job import OutcomeKind
@@ -186,7 +186,7 @@ class DirectApp(Startable):
         sink = DirectSink(self._put, request.stream)
         try:
             if _ARTIFACT in request.body:
-                call = replace(call, files=await self._files(request.body, folder))
+                call = replace(call, files=await self._files(request, folder))
             departure.tell(lambda: request.runner.stop_call(call_id, OutcomeKind.CANCELED))
             if departure.gone:
                 raise ClientGone
@@ -198,9 +198,9 @@ class DirectApp(Startable):
             await sink.uploads.close()
             await remove(folder)
 
-    async def _files(self, body: bytes, folder: Path) -> dict[str, str]:
+    async def _files(self, request: _Request, folder: Path) -> dict[str, str]:
         try:
-            keys = file_keys(references(msgspec.json.decode(body)))
+            keys = file_keys(named_in(msgspec.json.decode(request.body), request.task.input_schema))
         except msgspec.DecodeError as error:
             raise InvalidInput(f"the body is not JSON: {error}") from error
         return await fetch_inputs(self._parts.artifacts, keys, folder / "inputs", self._policy.folders)

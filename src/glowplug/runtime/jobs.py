@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.artifact import ArtifactStore, job_prefix, references
+from glowplug.artifact import ArtifactStore, job_prefix, named_in
 from glowplug.clock import Clock
 from glowplug.errors import GlowplugError
 from glowplug.job import Checkpoint, Note, Outcome, OutcomeKind, Progress
@@ -152,7 +152,7 @@ class JobRun:
             prefix=job_prefix(self.hold.job_id, self.hold.token),
             timeout_seconds=self._task.timeout_seconds,
         )
-        keys = file_keys(references(self.grant.input))
+        keys = file_keys(named_in(self.grant.input, self._task.input_schema))
         urls = web_files(self.grant.input, self._task.input_schema) if self._parts.web is not None else []
         if not keys and not urls and self.grant.checkpoint is None:
             return call

@@ -39,6 +39,13 @@ INPUT_SCHEMA = {
 }
 SAY = TaskInfo("echo.say", "Say it again", INPUT_SCHEMA, {"type": "string"}, example={"text": "hello"}, short=True)
 ECHO = ModelInfo("echo", "1", (SAY,))
+FILE_SCHEMA = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "file": {"type": "string", "format": "artifact"}},
+    "additionalProperties": False,
+}
+"""Of a task that takes a text and a file, of which only one may be a reference."""
+ECHO_OF_FILES = ModelInfo("echo", "1", (replace(SAY, input_schema=FILE_SCHEMA),))
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.gateway.house import House, house, policy
+from tests.unit.gateway.house import ECHO_OF_FILES, House, house, policy
 
 from glowplug.errors import (
     GlowplugError,
@@ -162,9 +162,12 @@ class TestDirectCalls:
         async with house(tmp_path, chosen=policy(access=access)) as home:
             await home.ready_worker()
             made, direct = calls(home, echo)
+            (task,) = ECHO_OF_FILES.tasks
             with pytest.raises(InvalidInput, match="no artifact"):
-                await made.value(SAY, {"text": "artifact:jobs/1/1/secret.png"}, Subject("ann"))
+                await made.value(task, {"file": "artifact:jobs/1/1/secret.png"}, Subject("ann"))
             assert direct.most == 0
+            text = {"text": "artifact:jobs/1/1/secret.png"}
+            assert await made.value(task, text, Subject("ann")) == text
 
     async def test_several_calls_are_made_at_once_and_answered_in_order(self, home: House) -> None:
         await home.ready_worker()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.gateway.house import MOMENT, House, Told, house, picture, policy, settle
+from tests.unit.gateway.house import ECHO_OF_FILES, MOMENT, House, Told, house, picture, policy, settle
 
 from glowplug.clock import SystemClock
 from glowplug.errors import Corrupt
@@ -213,23 +213,36 @@ class TestRefusals:
             await home.submit("x" * 900, metadata={"note": "y" * 2000})
 
     async def test_a_missing_artifact(self, home: House) -> None:
-        await home.ready_worker()
-        status, problem = await refused(home, {"task": "echo.say", "input": {"text": "artifact:inputs/nope/cat.png"}})
+        await home.worker().register(models=(ECHO_OF_FILES,))
+        status, problem = await refused(home, {"task": "echo.say", "input": {"file": "artifact:inputs/nope/cat.png"}})
         assert (status, problem["key"]) == (422, "inputs/nope/cat.png")
 
     @pytest.mark.parametrize("key", ["../../etc/passwd", "/etc/passwd", "inputs/../secrets", "", "a//b"])
     async def test_a_reference_that_tries_to_escape(self, home: House, key: str) -> None:
-        await home.ready_worker()
-        status, problem = await refused(home, {"task": "echo.say", "input": {"text": f"artifact:{key}"}})
+        await home.worker().register(models=(ECHO_OF_FILES,))
+        status, problem = await refused(home, {"task": "echo.say", "input": {"file": f"artifact:{key}"}})
         assert (status, problem["code"]) == (422, "invalid_input")
 
+    @pytest.mark.parametrize("text", ["artifact: a vase, 3rd century", "artifact:../../etc/passwd", "artifact:a/b.png"])
+    async def test_but_no_text_that_only_looks_like_one(self, home: House, text: str) -> None:
+        worker = home.worker()
+        await worker.register(models=(ECHO_OF_FILES,))
+        await home.submit(text)
+        assert (await worker.one()).input == {"text": text}
+
+    async def test_a_name_of_nothing_while_nobody_knows_what_is_a_file(self, home: House) -> None:
+        home.gateway.expect("w1", "echo")
+        status, _ = await refused(home, {"task": "echo.say", "input": {"anything": ["artifact:inputs/nope/cat.png"]}})
+        assert status == 422
+
     async def test_the_artifact_of_a_lost_attempt(self, home: House) -> None:
-        worker = await home.ready_worker()
+        worker = home.worker()
+        await worker.register(models=(ECHO_OF_FILES,))
         job = await home.submit()
         await worker.one()
         key = f"jobs/{job['id']}/1/half.png"
         await home.artifacts.put(key, _chunks(b"half"))
-        status, _ = await refused(home, {"task": "echo.say", "input": {"text": f"artifact:{key}"}})
+        status, _ = await refused(home, {"task": "echo.say", "input": {"file": f"artifact:{key}"}})
         assert status == 422
 
     async def test_nothing_is_queued_while_the_disk_is_full(self, tmp_path: Path) -> None:

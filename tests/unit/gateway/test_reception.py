@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.gateway.house import House, house, policy
+from tests.unit.gateway.house import ECHO_OF_FILES, House, house, policy
 from tests.unit.gateway.listeners import Listener, until
 
 from glowplug.door import Reception, Wish
@@ -77,7 +77,6 @@ async def test_the_same_key_of_another_owner_is_another_job(busy: House, door: L
         ({"input": {"text": 5}}, InvalidInput),
         ({"input": {}}, InvalidInput),
         ({"input": {"text": "x" * 1001}}, TooLarge),
-        ({"input": {"text": "artifact:inputs/none/x.png"}}, InvalidInput),
         ({"input": {"text": object()}}, InvalidInput),
         ({"key": "x" * 201}, UserError),
         ({"metadata": {"follow": "wrong"}}, InvalidInput),
@@ -89,6 +88,14 @@ async def test_a_wrong_wish_is_refused_as_over_http(
     with pytest.raises(error):
         await reception(door).submit(wish(**more))
     assert (await busy.client.get("/v1/jobs")).json()["jobs"] == []
+
+
+async def test_a_wish_may_name_files_that_are_there_and_say_anything(busy: House, door: Listener) -> None:
+    await busy.worker("w2").register(models=(ECHO_OF_FILES,))
+    with pytest.raises(InvalidInput, match="no artifact"):
+        await reception(door).submit(wish(input={"file": "artifact:inputs/none/x.png"}))
+    said = {"text": "artifact:inputs/none/x.png"}
+    assert (await reception(door).submit(wish(input=said))).job.input == said
 
 
 async def test_a_full_disk_takes_no_wish_and_may_pass(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.gateway.house import WORKER_TOKEN, House, house, policy
+from tests.unit.gateway.house import ECHO_OF_FILES, WORKER_TOKEN, House, house, policy
 
 from glowplug.artifact import Artifact
 from glowplug.gateway.policy import User
@@ -29,7 +29,7 @@ async def shared(tmp_path: Path) -> AsyncIterator[House]:
     """Yield a gateway with two users and an operator."""
     access = {"users": (ANN, BOB), "api_token": "the-operator", "link_secret": "links"}
     async with house(tmp_path, chosen=policy(access=access)) as made:
-        await made.ready_worker()
+        await made.worker().register(models=(ECHO_OF_FILES,))
         yield made
 
 
@@ -96,7 +96,7 @@ class TestFiles:
     async def finished(self, home: House) -> dict[str, Any]:
         """Return a job of ann's that has an artifact."""
         job = await home.submit(headers=A)
-        worker = await home.ready_worker()
+        worker = home.worker()
         grant = await worker.one()
         key = f"jobs/{grant.hold.job_id}/{grant.hold.token}/out.txt"
         path = f"/api/internal/artifacts/{key}"
@@ -126,14 +126,20 @@ class TestFiles:
 
     async def test_anothers_file_is_no_input(self, shared: House) -> None:
         file = await self.finished(shared)
-        stolen = {"task": "echo.say", "input": {"text": file["uri"]}}
+        stolen = {"task": "echo.say", "input": {"file": file["uri"]}}
         assert await status(shared, "POST", "/v1/jobs", B, json=stolen) == 422
         assert await status(shared, "POST", "/v1/jobs", A, json=stolen) == 202
         assert await status(shared, "POST", "/v1/run/echo.say", B, json=stolen["input"]) == 422
 
+    async def test_anothers_files_name_is_a_text_like_others(self, shared: House) -> None:
+        said = {"text": (await self.finished(shared))["uri"]}
+        assert await status(shared, "POST", "/v1/jobs", B, json={"task": "echo.say", "input": said}) == 202
+        # As far as a worker that takes direct calls, of which there is none.
+        assert await status(shared, "POST", "/v1/run/echo.say", B, json=said) == 503
+
     async def test_a_folder_is_input_for_who_may_see_all_of_it(self, shared: House) -> None:
         async def answer(who: dict[str, str], folder: str) -> int:
-            return await status(shared, "POST", "/v1/jobs", who, json={"task": "echo.say", "input": {"text": folder}})
+            return await status(shared, "POST", "/v1/jobs", who, json={"task": "echo.say", "input": {"file": folder}})
 
         file = await self.finished(shared)
         for key in ("datasets/cats/a.png", "inputs/ab12cd/a.png"):
@@ -143,7 +149,7 @@ class TestFiles:
         for folder in ("artifact:datasets/", "artifact:datasets/cats/", "artifact:inputs/", "artifact:jobs/", of_job):
             assert await answer(OPERATOR, folder) == 202, folder
             assert await answer(A, folder) == 422, folder
-            direct = await status(shared, "POST", "/v1/run/echo.say", A, json={"text": folder})
+            direct = await status(shared, "POST", "/v1/run/echo.say", A, json={"file": folder})
             assert direct == 422, folder
         assert await answer(A, "artifact:inputs/ab12cd/") == 202
         for folder in ("artifact:datasets/dogs/", "artifact:/", "artifact:../", "artifact:inputs//"):
@@ -151,7 +157,7 @@ class TestFiles:
 
     async def test_what_lies_elsewhere_in_the_bucket_is_the_operators(self, shared: House) -> None:
         await shared.artifacts.put("models/best.onnx", chunks())
-        wish = {"task": "echo.say", "input": {"text": "artifact:models/best.onnx"}}
+        wish = {"task": "echo.say", "input": {"file": "artifact:models/best.onnx"}}
         assert await status(shared, "POST", "/v1/jobs", OPERATOR, json=wish) == 202
         assert await status(shared, "POST", "/v1/jobs", A, json=wish) == 422
         assert await status(shared, "GET", "/v1/artifacts/models/best.onnx", OPERATOR) == 200

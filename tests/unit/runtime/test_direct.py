@@ -24,7 +24,7 @@ from glowplug.readiness import Board
 from glowplug.runtime.admission import Admission
 from glowplug.runtime.asgi import Receive, Scope, Send, answer
 from glowplug.runtime.direct import DirectApp, DirectParts, DirectPolicy
-from glowplug.store import TaskInfo
+from glowplug.store import ModelInfo, TaskInfo
 
 SAY, SING = TaskInfo("echo.say", timeout_seconds=7.0), TaskInfo("echo.sing", streams=True)
 MANY = TaskInfo("echo.many", batch=8)
@@ -255,6 +255,14 @@ async def test_artifacts_that_the_body_names_are_there_as_files(tmp_path: Path) 
         assert seen == [b"cat"]
         missing = await it.run({"image": "artifact:inputs/2/gone.png"})
         assert (missing.status_code, missing.json()["key"]) == (404, "inputs/2/gone.png")
+
+
+async def test_a_name_of_an_artifact_is_left_to_a_task_that_wants_words(tmp_path: Path) -> None:
+    task = TaskInfo("echo.say", input_schema={"properties": {"prompt": {"type": "string"}}})
+    async with line(tmp_path) as it:
+        it.host.info = ModelInfo("echo", "1", (task,))
+        assert (await it.run({"prompt": "artifact:inputs/2/gone.png"})).status_code == 200
+        assert not it.host.calls[0].files
 
 
 async def test_a_body_that_names_artifacts_and_is_no_json_is_refused_here(tmp_path: Path) -> None:

@@ -85,6 +85,14 @@ async def test_words_that_only_look_like_a_reference_are_left_to_the_task(tmp_pa
         assert (await it.ended(await it.submit_one(input=said))).result == said
 
 
+async def test_a_name_of_a_file_is_left_to_the_task_where_it_wants_words(tmp_path: Path) -> None:
+    schema = {"properties": {"prompt": {"type": "string"}}}
+    async with rig(tmp_path, tasks=[TaskInfo("echo.say", input_schema=schema)]) as it:
+        said = {"prompt": "artifact:inputs/1/gone.png"}
+        assert (await it.ended(await it.submit_one(input=said))).result == said
+        assert not it.host.calls[0].files
+
+
 async def test_inputs_are_fetched_again_until_the_artifact_store_answers(tmp_path: Path) -> None:
     artifacts = Flaky(tmp_path / "artifacts")
     async with rig(tmp_path, artifacts=artifacts) as it:

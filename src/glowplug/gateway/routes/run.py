@@ -32,7 +32,9 @@ def router(gateway: Gateway) -> APIRouter:
         subject = subject_of(request)
         if not subject.sees_all:
             # Else the worker, who sees everything, would open another's files for this one.
-            await gateway.jobs.check_references(bodies.decode(_object, body), subject)
+            info = gateway.catalog.task(task)
+            schema = info.input_schema if info else {}
+            await gateway.jobs.check_references(bodies.decode(_object, body), schema, subject)
         reply = await while_present(request, gateway.direct.run(task, body))
         return _response(reply) if reply is not None else Response(status_code=CLIENT_CLOSED_REQUEST)
 
