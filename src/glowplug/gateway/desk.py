@@ -269,6 +269,12 @@ class Desk(Link):
         if not any(model in entry.ready_models for entry in self._registry):
             self._order_up(model, pictures.sleeping_models)
 
+    def rouse(self, instance_id: str, model: str) -> None:
+        """Order a model up at a worker that says it is not ready, whatever it last told here; one awake takes no harm."""
+        entry = self._registry.get(instance_id)
+        if entry is not None and entry.takes_orders:
+            self.order(instance_id, Order(OrderKind.LOAD, model))
+
     def load(self, model: str) -> bool:
         """Order a model up wherever it sleeps or has failed; say whether there was such a worker."""
         return self._order_up(model, lambda seen: pictures.sleeping_models(seen) | pictures.failed_models(seen))

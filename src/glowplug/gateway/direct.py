@@ -24,6 +24,13 @@ TIMEOUT_MARGIN_SECONDS = 10.0
 ATTEMPTS = 2
 
 
+class _Problem(msgspec.Struct, frozen=True):
+    code: str | None = None
+
+
+_problem = msgspec.json.Decoder(_Problem)
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a worker answered: a whole body, or a stream that must be read to its end or closed."""
@@ -32,6 +39,14 @@ class Reply:
     headers: dict[str, str]
     body: bytes
     stream: PassedOn | None = None
+
+    @property
+    def code(self) -> str | None:
+        """Return what a problem is called; None for what is none."""
+        try:
+            return _problem.decode(self.body).code
+        except msgspec.DecodeError:
+            return None
 
 
 class PassedOn:
@@ -56,14 +71,19 @@ class PassedOn:
 
 
 class DirectCalls:
-    """Sends direct calls to workers. `wanted` hears of each model that was called while none of it was ready."""
+    """Sends direct calls to workers.
+
+    `wanted` hears of each model that was called while none of it was ready, and `refused` of each worker and model that
+    were thought to be, and are not: one that has just fallen asleep looks awake from here for a moment.
+    """
 
     def __init__(self, registry: Registry, catalog: Catalog, caller: Caller, clock: Clock) -> None:
         self._registry = registry
         self._catalog = catalog
         self._caller = caller
         self._clock = clock
-        self.wanted: Callable[[str], None] = _nobody
+        self.wanted: Callable[[str], None] = lambda model: None
+        self.refused: Callable[[str, str], None] = lambda instance_id, model: None
 
     async def run(self, task: str, body: bytes) -> Reply:
         """Run `task` on a ready worker and return its answer, whatever it is.
@@ -106,6 +126,8 @@ class DirectCalls:
             if reply.status != NotReady.status:
                 return reply
             refused = reply
+            if reply.code == NotReady.code:
+                self.refused(entry.record.instance_id, model)
         if isinstance(refused, Reply):
             return refused
         self.wanted(model)
@@ -141,10 +163,6 @@ class DirectCalls:
             estimated_seconds=wait,
             retry_after=wait,
         )
-
-
-def _nobody(model: str) -> None:
-    del model
 
 
 def _one_less(entry: Entry) -> None:

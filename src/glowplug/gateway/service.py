@@ -183,6 +183,7 @@ class Gateway(Startable):
         self.jobs.free_slots = self.desk.free_slots
         self.jobs.has_room = self.room.enough
         self.jobs.wanted = self.direct.wanted = self.desk.want_loaded
+        self.direct.refused = self.desk.rouse
         self.desk.intake_open = self.room.enough
         self.room.on_change = self.desk.wake_all
 

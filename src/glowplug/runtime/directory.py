@@ -78,6 +78,7 @@ def not_ready(component: ComponentSnapshot) -> GlowplugError:
     return NotReady(
         f"{component.name} is {component.status.value}",
         component=component.name,
+        state=component.status.value,
         progress=int(component.percent),
         estimated_seconds=seconds,
         retry_after=UNKNOWN_SECONDS if seconds is None else min(LONGEST_SECONDS, max(1, math.ceil(seconds))),

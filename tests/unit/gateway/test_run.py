@@ -36,6 +36,7 @@ class Backend:
         self.began = asyncio.Event()
         self.release = asyncio.Event()
         self.mode = "echo"
+        self.refusal = b'{"code":"not_ready"}'
         self.health: Any = {"status": "healthy", "ready_for_requests": True}
         routes = [Route("/v1/run/{task}", self.run, methods=["POST"]), Route("/health", self.show_health)]
         self.app = Starlette(routes=routes)
@@ -50,7 +51,7 @@ class Backend:
         answers = {
             "echo": lambda: Response(body, media_type="application/json"),
             "fail": lambda: Response(b'{"code":"task_failed"}', 500, media_type="application/problem+json"),
-            "unready": lambda: Response(b'{"code":"not_ready"}', 503, {"retry-after": "7"}, "application/problem+json"),
+            "unready": lambda: Response(self.refusal, 503, {"retry-after": "7"}, "application/problem+json"),
             "stream": lambda: StreamingResponse(self.stream(), media_type="text/event-stream"),
             "break": lambda: StreamingResponse(self.broken(), media_type="text/event-stream"),
             "flood": lambda: StreamingResponse(self.flood(), media_type="text/event-stream"),
@@ -263,6 +264,27 @@ class TestNotReady:
         assert (await call(home)).status_code == 503
         claimed = await worker.claim()
         assert [(order.kind.value, order.target) for order in claimed.orders] == [("load", "echo")]
+
+    async def test_one_that_has_just_fallen_asleep_is_ordered_up_too(
+        self, home: House, back: tuple[Backend, str]
+    ) -> None:
+        sleepy, url = back
+        sleepy.mode = "unready"
+        worker = home.worker()
+        await worker.register(url=url)
+        assert (await call(home)).status_code == 503
+        claimed = await worker.claim()
+        assert [(order.kind.value, order.target) for order in claimed.orders] == [("load", "echo")]
+
+    @pytest.mark.parametrize("body", [b'{"code":"model_load_failed"}', b'{"code":"draining"}', b"<html>", b"[]"])
+    async def test_one_that_refuses_for_another_reason_is_not(
+        self, home: House, back: tuple[Backend, str], body: bytes
+    ) -> None:
+        back[0].refusal, back[0].mode = body, "unready"
+        worker = home.worker()
+        await worker.register(url=back[1])
+        assert (await call(home)).status_code == 503
+        assert (await worker.claim(wait=0)).orders == ()
 
     async def test_workers_that_take_jobs_only_are_said_to_be(self, home: House) -> None:
         await up(home, None)

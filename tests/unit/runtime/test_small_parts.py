@@ -359,7 +359,8 @@ def test_a_worker_without_models_has_no_tasks() -> None:
 def test_why_a_model_cannot_serve_depends_on_where_it_stands() -> None:
     board = Board(ManualClock())
     component = board.add("tts")
-    assert not_ready(component.snapshot()).data["retry_after"] == 2
+    early = not_ready(component.snapshot())
+    assert (early.data["retry_after"], early.data["state"]) == (2, component.status.value)
     component.begin()
     component.fail("no such file")
     assert isinstance(not_ready(component.snapshot()), LoadFailed)
