@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 _PLACE = re.compile(r" - at `\$?(?P<place>.*)`$")
 _encoder = msgspec.json.Encoder()
+_object = msgspec.json.Decoder(dict[str, Any])
 
 
 async def read(request: Request, limit_bytes: int, hint: str = "") -> bytes:
@@ -30,6 +31,12 @@ async def read(request: Request, limit_bytes: int, hint: str = "") -> bytes:
             raise too_large(limit_bytes, hint)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def read_object(request: Request, kind: type[T], limit_bytes: int) -> tuple[T, dict[str, Any]]:
+    """Return the body as `kind`, and with all that is in it. Raises what `read`, `decode` and `converted` raise."""
+    body = decode(_object, await read(request, limit_bytes))
+    return converted(kind, body), body
 
 
 def too_large(limit_bytes: int, hint: str = "") -> TooLarge:

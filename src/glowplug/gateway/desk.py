@@ -270,7 +270,7 @@ class Desk(Link):
             self._order_up(model, pictures.sleeping_models)
 
     def rouse(self, instance_id: str, model: str) -> None:
-        """Order a model up at a worker that says it is not ready, whatever it last told here; one awake takes no harm."""
+        """Order a model up where a worker says that it is not ready, whatever it told before; one awake is left."""
         entry = self._registry.get(instance_id)
         if entry is not None and entry.takes_orders:
             self.order(instance_id, Order(OrderKind.LOAD, model))

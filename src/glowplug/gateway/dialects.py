@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from glowplug.problem import MEDIA_TYPE
+from glowplug.errors import GlowplugError
+from glowplug.problem import MEDIA_TYPE, problem_body
 
 JSON = "application/json"
 _OPENAI = re.compile(r"/v1/(?:embeddings|images|audio|chat)(?:/.*)?", re.DOTALL)
@@ -64,6 +65,11 @@ def openai_error(problem: Mapping[str, Any]) -> dict[str, Any]:
     status = int(problem["status"])
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"message": problem["detail"], "type": kind, "param": _param(problem), "code": _code(problem)}
+
+
+def openai_event(error: GlowplugError) -> dict[str, Any]:
+    """Return the last event of a stream that breaks off: its status has been sent long ago."""
+    return {"error": openai_error(problem_body(error))}
 
 
 def _code(problem: Mapping[str, Any]) -> str:

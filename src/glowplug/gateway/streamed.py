@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
+from fastapi.sse import format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from glowplug.lifecycle import cancel
+
+EVENT_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class Source(Protocol):
@@ -47,3 +51,15 @@ class Streamed(StreamingResponse):
             await cancel(leaving)
             await cancel(sending)
             await self._source.aclose()
+
+
+class Events(Streamed):
+    """Sends server-sent events, which nothing on the way should keep."""
+
+    def __init__(self, events: AsyncIterable[bytes], source: Source) -> None:
+        super().__init__(events, source, "text/event-stream", EVENT_HEADERS)
+
+
+def event(data: Any) -> bytes:
+    """Return a server-sent event with `data` as JSON."""
+    return format_sse_event(data_str=msgspec.json.encode(data).decode())

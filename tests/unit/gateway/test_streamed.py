@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from glowplug.gateway.streamed import Streamed
+from glowplug.gateway.streamed import Events, Streamed, event
 
 LIMIT_SECONDS = 10
 
@@ -71,6 +71,19 @@ async def test_a_stream_that_always_has_a_piece_ends_with_its_client() -> None:
     await client.ask(without_end())
     assert len(client.sent) < 20
     assert client.closed == 1
+
+
+async def test_events_are_kept_by_nobody_on_the_way() -> None:
+    client = Client(leaves_after=100)
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await Events(a_few(), client)({"type": "http"}, client.receive, client.send)
+    headers = dict(client.sent[0]["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert (headers[b"cache-control"], headers[b"x-accel-buffering"]) == (b"no-cache", b"no")
+
+
+def test_an_event_is_one_line_whatever_is_in_it() -> None:
+    assert event({"text": "a\n\nb\r\u2028"}) == 'data: {"text":"a\\n\\nb\\r\u2028"}\n\n'.encode()
 
 
 async def test_what_breaks_it_is_told_and_its_source_let_go() -> None:

@@ -6,9 +6,7 @@ import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request
-from fastapi.sse import format_sse_event
 from starlette.responses import Response
 
 from glowplug.errors import GlowplugError
@@ -21,12 +19,8 @@ from glowplug.gateway.openai import audio
 from glowplug.gateway.openai.parameters import wrong
 from glowplug.gateway.openai.shapes import OpenAIError, SpeechRequest, TranscriptionForm, TranscriptionRequest
 from glowplug.gateway.service import Gateway
-from glowplug.gateway.streamed import Streamed
+from glowplug.gateway.streamed import Events, Streamed, event
 from glowplug.gateway.subjects import subject_of
-from glowplug.problem import problem_body
-
-EVENT_STREAM = "text/event-stream"
-_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -37,8 +31,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/v1/audio/speech", **described(SpeechRequest, {200: None}, error=OpenAIError))
     async def speak(request: Request) -> Response:
         """Speak a text, by a model that serves `audio/speech`; the bytes come as they are made."""
-        body = bodies.decode(_object, await bodies.read(request, limits.call_bytes))
-        wish = bodies.converted(SpeechRequest, body)
+        wish, body = await bodies.read_object(request, SpeechRequest, limits.call_bytes)
         task = await calls.offers.serving("audio/speech", wish.model)
         with renamed(audio.SPEECH_NAMES):
             given = audio.spoken(task, wish, body)
@@ -46,7 +39,7 @@ def router(gateway: Gateway) -> APIRouter:
         if values is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         if wish.stream_format == "sse":
-            return Streamed(_events(values), values, EVENT_STREAM, {"Cache-Control": "no-cache"})
+            return Events(_events(values), values)
         return Streamed(_bytes(values), values, audio.MEDIA_TYPES[audio.speech_format(task, wish)])
 
     @routes.post("/v1/audio/transcriptions", **described(TranscriptionForm, {200: None}, takes=FORM, error=OpenAIError))
@@ -96,12 +89,8 @@ async def _bytes(values: Values) -> AsyncIterator[bytes]:
 async def _events(values: Values) -> AsyncIterator[bytes]:
     try:
         async for value in values:
-            yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(audio.piece(value)).decode()})
+            yield event({"type": "speech.audio.delta", "audio": base64.b64encode(audio.piece(value)).decode()})
     except GlowplugError as error:
-        yield _event({"error": dialects.openai_error(problem_body(error))})
+        yield event(dialects.openai_event(error))
         return
-    yield _event({"type": "speech.audio.done"})
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    return format_sse_event(data_str=msgspec.json.encode(body).decode())
+    yield event({"type": "speech.audio.done"})

@@ -28,7 +28,6 @@ from glowplug.store import TaskInfo
 
 NUMBERS = ("n", "output_compression")
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -39,8 +38,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/v1/images/generations", **described(ImageRequest, {200: None}, error=OpenAIError))
     async def generate(request: Request) -> Response:
         """Make pictures from a prompt, by a model that serves `images/generations`."""
-        body = bodies.decode(_object, await bodies.read(request, limits.call_bytes))
-        wish = bodies.converted(ImageRequest, body)
+        wish, body = await bodies.read_object(request, ImageRequest, limits.call_bytes)
         task = await calls.offers.serving("images/generations", wish.model)
         with renamed(images.NAMES):
             job = await calls.submit(task, images.given(task, wish, body), subject_of(request))

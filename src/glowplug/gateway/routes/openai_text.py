@@ -6,7 +6,6 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request
 from fastapi.sse import format_sse_event
 from starlette.responses import Response
@@ -20,13 +19,10 @@ from glowplug.gateway.openai import chat, embeddings
 from glowplug.gateway.openai.chat import Conversation
 from glowplug.gateway.openai.shapes import ChatRequest, EmbeddingsRequest, OpenAIError
 from glowplug.gateway.service import Gateway
-from glowplug.gateway.streamed import Streamed
+from glowplug.gateway.streamed import Events, event
 from glowplug.gateway.subjects import subject_of
-from glowplug.problem import problem_body
 
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 DONE = format_sse_event(data_str="[DONE]")
-_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -37,8 +33,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/v1/embeddings", **described(EmbeddingsRequest, {200: None}, error=OpenAIError))
     async def embed(request: Request) -> Response:
         """Turn texts into vectors, by a model that serves `embeddings`."""
-        body = bodies.decode(_object, await bodies.read(request, limits.call_bytes))
-        wish = bodies.converted(EmbeddingsRequest, body)
+        wish, body = await bodies.read_object(request, EmbeddingsRequest, limits.call_bytes)
         task = await calls.offers.serving("embeddings", wish.model)
         with renamed(embeddings.NAMES):
             inputs = embeddings.inputs(task, wish, body)
@@ -50,8 +45,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/v1/chat/completions", **described(ChatRequest, {200: None}, error=OpenAIError))
     async def complete(request: Request) -> Response:
         """Continue a conversation, by a model that serves `chat/completions`; with `stream` as it is written."""
-        body = bodies.decode(_object, await bodies.read(request, limits.call_bytes))
-        wish = bodies.converted(ChatRequest, body)
+        wish, body = await bodies.read_object(request, ChatRequest, limits.call_bytes)
         task = await calls.offers.serving("chat/completions", wish.model)
         given = chat.given(task, wish, body)
         talk = _conversation(gateway, wish)
@@ -59,7 +53,7 @@ def router(gateway: Gateway) -> APIRouter:
         if values is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         if wish.stream:
-            return Streamed(_chunks(talk, values), values, "text/event-stream", STREAM_HEADERS)
+            return Events(_chunks(talk, values), values)
         whole = await while_present(request, _whole(talk, values))
         return bodies.answer(whole) if whole is not None else Response(status_code=CLIENT_CLOSED_REQUEST)
 
@@ -82,20 +76,15 @@ async def _whole(talk: Conversation, values: Values) -> dict[str, Any]:
 
 
 async def _chunks(talk: Conversation, values: Values) -> AsyncIterator[bytes]:
-    yield _event(talk.first())
+    yield event(talk.first())
     try:
         async for value in values:
             chunk = talk.next(value)
             if chunk is not None:
-                yield _event(chunk)
+                yield event(chunk)
     except GlowplugError as error:
-        # The status has been sent long ago: the error can only be the stream's last event.
-        yield _event({"error": dialects.openai_error(problem_body(error))})
+        yield event(dialects.openai_event(error))
         return
     for chunk in talk.last():
-        yield _event(chunk)
+        yield event(chunk)
     yield DONE
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    return format_sse_event(data_str=msgspec.json.encode(body).decode())
