@@ -65,12 +65,16 @@ class Stat:
 
 def checked_key(key: str) -> str:
     """Return `key` if it is a plain relative path of safe parts, else raise `InvalidInput`."""
-    parts = key.split("/")
-    if len(key) > MAX_KEY_LENGTH or not all(_PART.fullmatch(part) for part in parts):
+    if not is_key(key):
         raise InvalidInput(
             f"not an artifact key: {key[:80]!r}; use letters, digits, '.', '_', '-' and '/' between parts"
         )
     return key
+
+
+def is_key(text: str) -> bool:
+    """Say whether `checked_key` would take it."""
+    return len(text) <= MAX_KEY_LENGTH and all(_PART.fullmatch(part) for part in text.split("/"))
 
 
 def is_folder(key: str) -> bool:
@@ -221,8 +225,15 @@ class ArtifactStore(Startable, ABC):
     def walk(self, prefix: str = "") -> AsyncIterator[Stat]:
         """Yield every object below `prefix`, a folder or the empty string for all.
 
-        What lies there under a name that is no key is left out.
+        What lies there under a name that is no key is left out; `strays` names it.
         """
+
+    async def strays(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the name of everything below the folder `prefix` that `walk` leaves out: what is no object of ours."""
+        checked_key(prefix)
+        names: tuple[str, ...] = ()
+        for name in names:
+            yield name
 
     async def copy(self, key: str, target: str, *, media_type: str = "application/octet-stream") -> None:
         """Store the bytes of `key` under `target` too, as durably and atomically as `put`."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
-from glowplug.artifact import PIECE_BYTES, Artifact, ArtifactStore, Stat, checked_key, checked_range
+from glowplug.artifact import PIECE_BYTES, Artifact, ArtifactStore, Stat, checked_key, checked_range, is_key
 from glowplug.errors import BugError, DiskFull, GlowplugError, InvalidInput, NotFound, RemoteError, SettingsError
 from glowplug.lifecycle import in_thread
 
@@ -94,6 +94,13 @@ class DiskArtifacts(ArtifactStore):
         """Yield the files below the folder, those of one folder together."""
         folder = await self._call(_checked_path, self._root, prefix) if prefix else self._root
         found = _walk(self._root, folder)
+        while batch := await self._call(lambda: list(islice(found, WALK_BATCH))):
+            for one in batch:
+                yield one
+
+    async def strays(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the files whose names are no keys, and what is no file, as a link is."""
+        found = _strays(self._root, await self._call(_checked_path, self._root, prefix))
         while batch := await self._call(lambda: list(islice(found, WALK_BATCH))):
             for one in batch:
                 yield one
@@ -217,6 +224,17 @@ def _walk(root: Path, folder: Path) -> Iterator[Stat]:
                 folders.append(Path(entry.path))
             elif found is not None:
                 yield found
+
+
+def _strays(root: Path, folder: Path) -> Iterator[str]:
+    folders = [folder]
+    while folders:
+        for entry in _entries(folders.pop()):
+            name = Path(entry.path).relative_to(root).as_posix()
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif not (is_key(name) and entry.is_file(follow_symlinks=False)):
+                yield name
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

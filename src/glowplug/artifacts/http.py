@@ -121,6 +121,15 @@ class HttpArtifacts(ArtifactStore):
                 modified_at = datetime.fromisoformat(found["modified_at"])
                 yield Stat(found["key"], found["size_bytes"], modified_at.astimezone(UTC))
 
+    async def strays(self, prefix: str) -> AsyncIterator[str]:
+        """Yield what the gateway names, one line of JSON for each."""
+        query = {"prefix": checked_key(prefix), "strays": "true"}
+        async with self._request("GET", "", query=query) as answer:
+            async for line in answer.content:
+                # A gateway that does not know them yet lists its objects instead.
+                if (name := json.loads(line).get("stray")) is not None:
+                    yield name
+
     async def _send(self, key: str, body: _Body, media_type: str) -> Artifact:
         headers = {"Content-Type": media_type}
         if body.sha256 is not None:

@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    BaseError,
+    GenericError,
+    InvalidPathError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-from glowplug.artifact import PIECE_BYTES, Artifact, ArtifactStore, Stat, checked_key, checked_range
+from glowplug.artifact import PIECE_BYTES, Artifact, ArtifactStore, Stat, checked_key, checked_range, is_key
 from glowplug.errors import (
     BugError,
     GlowplugError,
@@ -49,6 +55,7 @@ BEHIND_THE_END = re.compile(r"status code: 416\b")
 NO_ANSWER = re.compile(r"HTTP error|status code: (5\d\d|408|429)\b")
 # Without keys, the cloud's address for a machine's own credentials is asked; off that cloud nobody answers.
 NO_CREDENTIALS = re.compile(r"169\.254\.\d+\.\d+|metadata\.google|metadata/identity")
+BAD_PATH = re.compile(r"Path (\"[^\n]{1,200}\")")
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
 if TYPE_CHECKING:
@@ -124,10 +131,16 @@ class ObjectArtifacts(ArtifactStore):
         """Yield what the store lists, page by page."""
         if prefix:
             checked_key(prefix)
-        with self._translating(prefix):
-            async for batch in obstore.list(self._remote, prefix or None, chunk_size=LIST_BATCH):
-                for found in _known(batch):
-                    yield found
+        async for found in self._listed(prefix):
+            with suppress(InvalidInput):
+                yield Stat(checked_key(found["path"]), found["size"], found["last_modified"])
+
+    async def strays(self, prefix: str) -> AsyncIterator[str]:
+        """Yield what the store lists under names that are no keys."""
+        checked_key(prefix)
+        async for found in self._listed(prefix):
+            if not is_key(found["path"]):
+                yield found["path"]
 
     async def copy(self, key: str, target: str, *, media_type: str = "application/octet-stream") -> None:
         """Have the store copy it; what is too large for that goes through here."""
@@ -145,6 +158,20 @@ class ObjectArtifacts(ArtifactStore):
             raise InvalidInput("a link is for GET or PUT, and for at most seven days")
         with self._translating(key):
             return await obstore.sign_async(self._remote, "GET" if method == "GET" else "PUT", key, expires)
+
+    async def _listed(self, prefix: str) -> AsyncIterator[ObjectMeta]:
+        """Yield what is listed but the empty objects that consoles write for folders: `a/`, which comes as `a`."""
+        empty: ObjectMeta | None = None
+        with self._translating(prefix):
+            async for batch in obstore.list(self._remote, prefix or None, chunk_size=LIST_BATCH):
+                for found in batch:
+                    if empty is not None and not found["path"].startswith(f"{empty['path']}/"):
+                        yield empty
+                    empty = found if found["size"] == 0 and found["path"] != prefix else None
+                    if found["size"]:
+                        yield found
+        if empty is not None:
+            yield empty
 
     async def _send(self, key: str, source: _Source, attributes: dict[Any, str]) -> None:
         head = await source.take_head()
@@ -204,6 +231,10 @@ class ObjectArtifacts(ArtifactStore):
         text = str(error)
         if NO_BUCKET.search(text):
             return SettingsError(f"there is no bucket for {self._url}; create it, or correct the address")
+        if isinstance(error, InvalidPathError):
+            named = BAD_PATH.search(text)
+            what = named[1] if named else "an object"
+            return InvalidInput(f"{what} in {self._url} has a name that no file can have; rename it")
         if isinstance(error, FileNotFoundError):
             return NotFound(f"no artifact {key!r}", key=key)
         if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or REFUSED.search(text):
@@ -276,12 +307,6 @@ def object_source(url: str, options: Mapping[str, str] | None = None) -> tuple[O
     """Return the store of the whole bucket that `url` lies in, not yet started, and the key or folder within it."""
     parts = urlsplit(url)
     return ObjectArtifacts(f"{parts.scheme}://{parts.netloc}", options), parts.path.strip("/")
-
-
-def _known(batch: Sequence[ObjectMeta]) -> Iterator[Stat]:
-    for found in batch:
-        with suppress(InvalidInput):
-            yield Stat(checked_key(found["path"]), found["size"], found["last_modified"])
 
 
 def _range_options(start: int, end: int | None) -> GetOptions:

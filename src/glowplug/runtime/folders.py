@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glowplug.artifact import SCHEME, ArtifactStore, Stat, checked_folder, checked_key
 from glowplug.errors import BugError, InvalidInput, NotFound, TooLarge
+from glowplug.lifecycle import in_thread
 from glowplug.runtime.scratch import write_chunks
 from glowplug.runtime.together import each
 
 AT_ONCE = 8
+SHOWN_NAMES, SHOWN_CHARACTERS = 3, 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +26,20 @@ class FolderLimits:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """How far the copy of a folder is: `files` of `total_files` are here."""
+    """How far the copy of a folder is: `files` of `total_files` are here; the `hidden` ones stay where they are."""
 
     folder: str
     files: int
     total_files: int
     total_bytes: int
+    hidden: int = 0
 
     @property
     def note(self) -> str:
         """Return it in words."""
         mebibytes = self.total_bytes / (1 << 20)
-        return f"fetching {self.folder}: {self.files} of {self.total_files} files, {mebibytes:.1f} MiB in all"
+        left_out = f"; {self.hidden} hidden ones are left out" if self.hidden else ""
+        return f"fetching {self.folder}: {self.files} of {self.total_files} files, {mebibytes:.1f} MiB in all{left_out}"
 
 
 Tell = Callable[[Copied], None]
@@ -51,17 +55,22 @@ async def fetch_folder(
 ) -> None:
     """Copy everything below the folder `key` to `target`; what is whole there already is not copied again.
 
+    Hidden files, whose names begin with a dot, are left out and counted.
+
     Raises:
         NotFound: there is nothing below it.
         TooLarge: there is more than the limits allow; nothing is copied then.
-        InvalidInput: it holds what no folder on a disk can.
+        InvalidInput: it holds what no folder on a disk can, or names that no artifact can have: half a data set would
+            be worse than none.
     """
     prefix = checked_folder(key)
     found = await _listed(artifacts, prefix, limits or FolderLimits())
+    hidden = await _hidden(artifacts, prefix, len(found))
     if not found:
         raise NotFound(f"the input names {SCHEME}{key}, below which there is nothing; put the files there first")
     places = _places(found, prefix, target)
-    await _copy(artifacts, places, Copied(key, 0, len(found), sum(stat.size_bytes for stat in found)), tell)
+    size_bytes = sum(stat.size_bytes for stat in found)
+    await _copy(artifacts, places, Copied(key, 0, len(found), size_bytes, hidden), tell)
 
 
 async def _listed(artifacts: ArtifactStore, prefix: str, limits: FolderLimits) -> list[Stat]:
@@ -83,6 +92,26 @@ async def _listed(artifacts: ArtifactStore, prefix: str, limits: FolderLimits) -
                 limit_bytes=limits.size_bytes,
             )
     return found
+
+
+async def _hidden(artifacts: ArtifactStore, prefix: str, count: int) -> int:
+    """Return how many hidden files there are below a folder; refuse what else is no artifact."""
+    hidden, strays, shown = 0, 0, list[str]()
+    async for name in artifacts.strays(prefix):
+        if any(part.startswith(".") for part in name.split("/")):
+            hidden += 1
+            continue
+        strays += 1
+        if strays <= SHOWN_NAMES:
+            shown.append(repr(name.removeprefix(f"{prefix}/")[:SHOWN_CHARACTERS]))
+    if strays:
+        more = f" and {strays - SHOWN_NAMES} more" if strays > SHOWN_NAMES else ""
+        raise InvalidInput(
+            f"{SCHEME}{prefix}/ holds {count + strays} files, of which {strays} can be no artifacts: "
+            f"{', '.join(shown)}{more}; give them plain names (letters from a to z, digits, spaces and . _ - + @ =, a "
+            "letter or digit first in each part), and copies in place of links"
+        )
+    return hidden
 
 
 def _places(found: Sequence[Stat], prefix: str, target: Path) -> list[tuple[Stat, Path]]:
@@ -111,12 +140,22 @@ async def _copy(artifacts: ArtifactStore, places: Sequence[tuple[Stat, Path]], b
         nonlocal done
         stat, path = place
         if not _is_whole(path, stat.size_bytes):
-            await write_chunks(path, artifacts.read(stat.key))
+            await _write(artifacts, stat, path)
         done += 1
-        tell(Copied(begun.folder, done, begun.total_files, begun.total_bytes))
+        tell(replace(begun, files=done))
 
     tell(begun)
     await each(places, bring, AT_ONCE)
+
+
+async def _write(artifacts: ArtifactStore, stat: Stat, path: Path) -> None:
+    try:
+        await write_chunks(path, artifacts.read(stat.key))
+    except NotFound:
+        if stat.size_bytes:
+            raise
+        # What a console writes for an empty folder is listed without its slash, and is nothing under that name.
+        await in_thread(None, path.unlink, True)
 
 
 def _is_whole(path: Path, size_bytes: int) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from glowplug.artifact import SCHEME, Artifact, ArtifactStore, checked_key, is_folder
-from glowplug.errors import Conflict, Corrupt, InvalidInput, NotFound
+from glowplug.artifact import SCHEME, Artifact, ArtifactStore, is_folder, is_key
+from glowplug.errors import Conflict, Corrupt, NotFound
 from glowplug.job import Checkpoint
 from glowplug.lifecycle import in_thread
 from glowplug.runtime.folders import FolderLimits, Tell, fetch_folder, nobody
@@ -27,15 +27,7 @@ class Resumption:
 
 def file_keys(references: Sequence[str]) -> list[str]:
     """Return the references that can be keys; a prompt that begins with the scheme's word is none."""
-    return [key for key in references if _is_key(key)]
-
-
-def _is_key(key: str) -> bool:
-    try:
-        checked_key(key.removesuffix("/"))
-    except InvalidInput:
-        return False
-    return True
+    return [key for key in references if is_key(key.removesuffix("/"))]
 
 
 async def fetch_inputs(

@@ -243,6 +243,14 @@ class ArtifactStoreSuite:
         assert len(await keys_below(store)) == 5
         assert {found.key: found.size_bytes async for found in store.walk("jobs/10")} == {"jobs/10/1/a": 3}
 
+    async def test_of_what_was_put_nothing_is_a_stray(self, store: ArtifactStore) -> None:
+        await store.put("jobs/1/a", pieces(b""))
+        await store.put("jobs/1/b/c", pieces(b"x"))
+        assert [name async for name in store.strays("jobs/1")] == []
+        assert [name async for name in store.strays("absent/folder")] == []
+        with pytest.raises(InvalidInput):
+            [name async for name in store.strays("../up")]
+
     async def test_a_walk_goes_past_one_page(self, store: ArtifactStore) -> None:
         names = [f"many/{number:04d}" for number in range(1100)]
         for begin in range(0, len(names), 50):

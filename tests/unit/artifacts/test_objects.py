@@ -7,11 +7,12 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import obstore
 import pytest
+from obstore.exceptions import InvalidPathError
 from obstore.store import from_url
 from tests.servers.proxy import BreakingProxy
 from tests.servers.seaweed import BUCKET, S3Server, s3
@@ -244,7 +245,33 @@ class TestWhatLiesThere:
         foreign = from_url(store._url, config=dict(s3.options()), client_options={"allow_http": True})  # type: ignore[call-overload]
         for name in ("bad#name", ".hidden", "folder/also~bad"):
             await obstore.put_async(foreign, name, b"x")
-        assert await keys_below(store) == ["good"]
+        await obstore.put_async(foreign, "folder/good", b"")
+        assert await keys_below(store) == ["folder/good", "good"]
+        assert [name async for name in store.strays("folder")] == ["folder/also~bad"]
+
+    async def test_what_consoles_write_for_a_folder_is_no_object(
+        self, store: ObjectArtifacts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = {"set": 0, "set/a.txt": 0, "set/b": 0, "set/b/c.png": 3, "set/b/d": 0, "set/b/d/é": 0, "set/é": 0}
+
+        async def listing(*args: object, **more: object) -> AsyncIterator[list[dict[str, object]]]:
+            for path, size in sizes.items():
+                yield [{"path": path, "size": size, "last_modified": datetime(2026, 1, 1, tzinfo=UTC)}]
+
+        monkeypatch.setattr(obstore, "list", listing)
+        assert await keys_below(store, "set") == ["set/a.txt", "set/b/c.png"]
+        assert [name async for name in store.strays("set")] == ["set/b/d/é", "set/é"]
+
+    async def test_a_name_that_no_file_can_have_is_told_with_it(
+        self, store: ObjectArtifacts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def listing(*args: object, **more: object) -> AsyncIterator[list[object]]:
+            raise InvalidPathError('Encountered object with invalid path: Path "a//b" contained empty path segment\n\n')
+            yield []
+
+        monkeypatch.setattr(obstore, "list", listing)
+        with pytest.raises(InvalidInput, match=r'^"a//b" in s3://.* has a name that no file can have; rename it'):
+            await keys_below(store, "a")
 
     async def test_weights_are_found_by_the_address_of_file_or_folder(
         self, s3: S3Server, store: ObjectArtifacts

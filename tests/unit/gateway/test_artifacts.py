@@ -322,6 +322,20 @@ class TestWorkers:
             with pytest.raises(Unauthorized):
                 await stranger.put("calls/c1/x", chunks())
 
-    async def test_a_listing_of_a_bad_prefix_is_refused(self, home: House) -> None:
-        response = await home.client.get("/api/internal/artifacts?prefix=../x", headers=AS_WORKER)
+    @pytest.mark.parametrize("query", ["prefix=../x", "prefix=../x&strays=true", "strays=true"])
+    async def test_a_listing_of_a_bad_prefix_is_refused(self, home: House, query: str) -> None:
+        response = await home.client.get(f"/api/internal/artifacts?{query}", headers=AS_WORKER)
         assert response.status_code == 422
+
+    async def test_what_can_be_no_artifact_is_named_to_workers(
+        self, far: tuple[House, HttpArtifacts], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home, store = far
+        await home.artifacts.put("sets/cats/a.png", chunks())
+
+        async def strays(prefix: str) -> AsyncIterator[str]:
+            yield f"{prefix}/é\n.png"
+
+        assert [name async for name in store.strays("sets/cats")] == []
+        monkeypatch.setattr(home.artifacts, "strays", strays)
+        assert [name async for name in store.strays("sets/cats")] == ["sets/cats/é\n.png"]

@@ -109,6 +109,52 @@ async def test_a_listing_that_lies_writes_nothing_outside(store: DiskArtifacts, 
     assert not (tmp_path / "deep").exists()
 
 
+async def test_names_that_no_artifact_can_have_are_told_instead_of_half_a_set(
+    store: DiskArtifacts, tmp_path: Path
+) -> None:
+    for name in ("images/train/é.png", "images/train/a(2).png", "_notes.txt", "100%.png"):
+        (tmp_path / "artifacts/sets/cats" / name).write_bytes(b"x")
+    with pytest.raises(InvalidInput, match="/cats/ holds 8 files, of which 4 can be no artifacts") as caught:
+        await fetch_folder(store, "sets/cats/", tmp_path / "here")
+    assert " and 1 more; give them plain names" in caught.value.message
+    assert not (tmp_path / "here").exists()
+
+
+async def test_a_link_among_the_files_is_told(store: DiskArtifacts, tmp_path: Path) -> None:
+    (tmp_path / "artifacts/sets/cats/passwd.txt").symlink_to("/etc/passwd")
+    with pytest.raises(InvalidInput, match=r"1 can be no artifacts: 'passwd\.txt'; .*copies in place of links"):
+        await fetch_folder(store, "sets/cats/", tmp_path / "here")
+
+
+async def test_a_folder_of_strays_alone_is_not_called_empty(store: DiskArtifacts, tmp_path: Path) -> None:
+    (tmp_path / "artifacts/sets/dogs").mkdir()
+    (tmp_path / "artifacts/sets/dogs/é.png").write_bytes(b"x")
+    with pytest.raises(InvalidInput, match=r"holds 1 files, of which 1 can be no artifacts: 'é\.png'"):
+        await fetch_folder(store, "sets/dogs/", tmp_path / "here")
+
+
+async def test_hidden_files_are_left_out_and_counted(store: DiskArtifacts, tmp_path: Path) -> None:
+    (tmp_path / "artifacts/sets/cats/.DS_Store").write_bytes(b"x")
+    (tmp_path / "artifacts/sets/cats/__MACOSX").mkdir()
+    (tmp_path / "artifacts/sets/cats/__MACOSX/._a.png").write_bytes(b"x")
+    told: list[Copied] = []
+    await fetch_folder(store, "sets/cats/", tmp_path / "here", tell=told.append)
+    assert below(tmp_path / "here") == NAMES
+    assert told[-1].note == "fetching sets/cats/: 4 of 4 files, 0.0 MiB in all; 2 hidden ones are left out"
+
+
+async def test_an_empty_object_that_stands_for_a_folder_becomes_no_file(store: DiskArtifacts, tmp_path: Path) -> None:
+    class Bucket(DiskArtifacts):
+        async def walk(self, prefix: str = "") -> AsyncIterator[Stat]:
+            async for stat in super().walk(prefix):
+                yield stat
+            yield Stat("sets/cats/videos", 0, SystemClock().now())
+
+    async with Bucket(tmp_path / "artifacts") as bucket:
+        await fetch_folder(bucket, "sets/cats/", tmp_path / "here")
+    assert below(tmp_path / "here") == NAMES
+
+
 async def test_an_object_below_another_one_is_named(store: DiskArtifacts, tmp_path: Path) -> None:
     class Bucket(DiskArtifacts):
         async def walk(self, prefix: str = "") -> AsyncIterator[Stat]:

@@ -71,9 +71,10 @@ def internal_router(gateway: Gateway) -> APIRouter:
     limit_bytes = gateway.policy.limits.artifact_bytes
 
     @routes.get("")
-    async def walk(prefix: str = "") -> Response:
-        below = checked_key(prefix) if prefix else ""
-        return StreamingResponse(_lines(artifacts.walk(below)), media_type="application/x-ndjson")
+    async def walk(prefix: str = "", strays: bool = False) -> Response:
+        below = checked_key(prefix) if prefix or strays else ""
+        lines = _names(artifacts.strays(below)) if strays else _lines(artifacts.walk(below))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @routes.put("/{key:path}")
     async def put(key: str, request: Request) -> Response:
@@ -105,6 +106,11 @@ def internal_router(gateway: Gateway) -> APIRouter:
 async def _lines(stats: AsyncIterator[Stat]) -> AsyncIterator[bytes]:
     async for stat in stats:
         yield _encoder.encode(stat) + b"\n"
+
+
+async def _names(strays: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    async for stray in strays:
+        yield _encoder.encode({"stray": stray}) + b"\n"
 
 
 def _body(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
