@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glowplug.cli.output import Json, say, say_json, say_table
-from glowplug.cli.run import read_input
+from glowplug.cli.run import Parameters, read_input
 from glowplug.cli.session import open_client
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ def retry(job: JobId, json: Json = False) -> None:
 @app.command()
 def submit(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task, such as digits.generate.")],
-    parameters: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Parameters; KEY=@FILE uploads a file.")
-    ] = None,
+    parameters: Parameters = None,
     priority: Annotated[int, typer.Option(metavar="N", help="Higher goes first.")] = 0,
     expires_in: Annotated[
         float | None, typer.Option(min=0.001, metavar="SECONDS", help="Fail if nobody has started it by then.")

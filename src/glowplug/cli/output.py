@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -72,6 +72,19 @@ def meter(quiet: bool = False) -> Iterator[Meter]:
 
         with _bars(Console(stderr=True)) as bars:
             yield bars
+
+
+@contextmanager
+def waiting(words: str, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """Show on a terminal that something is waited for, until the block ends or what is yielded is called."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(words)) as status:
+        yield status.stop
 
 
 class _Silent:

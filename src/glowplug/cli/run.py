@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,59 +13,119 @@ import typer
 from glowplug.cli.output import Json, Meter, meter, note, say, say_json
 from glowplug.cli.result import result_lines
 from glowplug.cli.session import open_client
+from glowplug.cli.streaming import Pieces, stream
+from glowplug.errors import GlowplugError, NotFound
 
 if TYPE_CHECKING:
-    from glowplug.client import Client, EventView, JobView, Result
+    from glowplug.client import Client, EventView, JobView, Result, TaskView
+
+
+Parameters = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE", help="Parameters, as `glowplug models MODEL` lists them; KEY=@FILE for a file."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How long a result is waited for, where its files go, and whether it is printed for programs."""
+
+    timeout: float | None
+    out: Path
+    json: bool
 
 
 def run(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task, such as digits.generate.")],
-    parameters: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Parameters; KEY=@FILE uploads a file.")
-    ] = None,
+    parameters: Parameters = None,
     file: Annotated[list[str] | None, typer.Option(metavar="KEY=PATH", help="Upload a file as a parameter.")] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for result files.")] = Path("out"),
-    detach: Annotated[bool, typer.Option("--async", help="Print the job and do not wait for it.")] = False,
+    detach: Annotated[bool, typer.Option("--async", help="Queue a job, print its id and do not wait for it.")] = False,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop waiting after this time.")] = None,
     json: Json = False,
 ) -> None:
     """Run a task: progress, result, files.
 
-    The result goes to standard output, with files by where they were saved; everything else to standard error.
+    The result goes to standard output, with files by where they were saved; everything else to standard error. It is
+    a job: Ctrl-C and --timeout end the waiting, and the job goes on.
+
+    A task that streams is called directly: what it yields is printed as it comes, with --json as one JSON value a
+    line; Ctrl-C and --timeout end it. Without a ready worker it is a job, and printed when it is done.
     """
     words = [*(parameters or []), *(_as_upload(word) for word in file or [])]
+    way = Way(timeout, out, json)
     with open_client() as client:
-        job = client.submit(task, read_input(client, task, words))
+        known = _known(client, task)
+        given = _parsed(words, known)
+        if known is not None and known.streams and not detach:
+            _run_streaming(client, task, given, way)
+            return
+        job = client.submit(task, given)
         if detach:
             say_json(job) if json else say(job.id)
-            return
-        if not json:
-            note(f"job {job.id}")
-        result = _result(client, job, timeout, quiet=json)
-        paths = [str(path) for path in client.save(result, out)]
-    if json:
-        say_json({"job": job.id, "task": task, "result": result.output, "files": paths})
+        else:
+            _print_result(client, job, way)
+
+
+def _print_result(client: Client, job: JobView, way: Way) -> None:
+    try:
+        result = _result(client, job, way)
+    except KeyboardInterrupt:
+        note(f"stopped waiting; the job goes on: glowplug jobs show {job.id}")
+        raise
+    paths = [str(path) for path in client.save(result, way.out)]
+    if way.json:
+        say_json({"job": job.id, "task": job.task, "result": result.output, "files": paths})
         return
     for line in result_lines(result.output, dict(zip((file.uri for file in result.artifacts), paths, strict=True))):
         say(line)
 
 
-def _result(client: Client, job: JobView, timeout: float | None, *, quiet: bool) -> Result:
+def _run_streaming(client: Client, task: str, given: Mapping[str, Any], way: Way) -> None:
+    from glowplug.client import Result
+    from glowplug.client.views import ArtifactView
+
+    pieces = Pieces(as_json=way.json)
     try:
-        with meter(quiet) as shown:
-            if not job.done:
-                _tell_held(client, job, quiet=quiet)
-                shown.show(job.task, None, _queued(job))
-            return client.result(job, timeout=timeout, on_event=lambda event: _show(shown, job.task, event))
+        if stream(client, task, given, way.timeout, pieces, quiet=way.json):
+            files = (ArtifactView(uri=f"artifact:{key}", name=key.rpartition("/")[2]) for key in pieces.files)
+            result = Result(None, tuple(files))
+        else:
+            result = _streamed_job(client, client.submit(task, given), pieces, way)
     except KeyboardInterrupt:
-        note(f"stopped waiting; the job goes on: glowplug jobs show {job.id}")
+        note(f"{task} was ended")
         raise
+    for path in client.save(result, way.out):
+        note(f"saved {path}")
+
+
+def _streamed_job(client: Client, job: JobView, pieces: Pieces, way: Way) -> Result:
+    try:
+        result = _result(client, job, way)
+    except KeyboardInterrupt:
+        with suppress(GlowplugError):
+            client.cancel(job)
+        raise
+    for value in result.output:
+        pieces.take(value)
+    pieces.end()
+    return result
+
+
+def _result(client: Client, job: JobView, way: Way) -> Result:
+    if not way.json:
+        note(f"job {job.id}")
+    with meter(way.json) as shown:
+        if not job.done:
+            _tell_held(client, job, quiet=way.json)
+            shown.show(job.task, None, _queued(job))
+        return client.result(job, timeout=way.timeout, on_event=lambda event: _show(shown, job.task, event))
 
 
 def _tell_held(client: Client, job: JobView, *, quiet: bool) -> None:
     """Say why a job will wait, if its model is not ready."""
-    from glowplug.errors import GlowplugError
-
     if quiet or job.state != "queued":
         return
     name = job.task.partition(".")[0]
@@ -80,17 +142,22 @@ def _as_upload(word: str) -> str:
 
 def read_input(client: Client, task: str, words: list[str]) -> dict[str, Any]:
     """Return the input that words of the command line stand for."""
-    from glowplug.client.arguments import parse_arguments
-    from glowplug.errors import NotFound
+    # Without a word there is nothing to convert.
+    return _parsed(words, _known(client, task)) if words else {}
 
-    # Without a word there is nothing to convert; what a model that was never up wants is not known yet either.
-    if not words:
-        return {}
+
+def _known(client: Client, task: str) -> TaskView | None:
+    """Return the task; None if nobody has said yet what it is like, because its model was never up."""
     try:
-        schema = client.task(task).input_schema
+        return client.task(task)
     except NotFound:
-        schema = {}
-    return parse_arguments(words, schema)
+        return None
+
+
+def _parsed(words: list[str], task: TaskView | None) -> dict[str, Any]:
+    from glowplug.client.arguments import parse_arguments
+
+    return parse_arguments(words, task.input_schema if task is not None else {})
 
 
 def _queued(job: JobView) -> str:

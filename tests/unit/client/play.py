@@ -62,6 +62,7 @@ PLAY = ModelInfo(
         _task("hold"),
         _task("picture", count={"type": "integer", "default": 1}),
         _task("measure", file={"type": "string", "format": "artifact"}),
+        replace(_task("sing", text={"type": "string"}), streams=True),
     ),
 )
 
@@ -74,12 +75,13 @@ class PlayWorker:
         self._released = released
         self._running: dict[str, asyncio.Task[None]] = {}
         self._sequence = 0
+        self.url: str | None = None
 
     async def register(self, status: Status = Status.READY, **more: Any) -> None:
         component = ComponentSnapshot("play", model="play", status=status, attempt=1, **more)
         picture = Snapshot.of([component], taken_at=datetime.now(UTC)).to_dict()
         self._sequence += 1
-        await self._gateway.desk.register(Register("w1", "one", self._sequence, picture, models=(PLAY,)))
+        await self._gateway.desk.register(Register("w1", "one", self._sequence, picture, models=(PLAY,), url=self.url))
 
     async def work(self) -> None:
         wants = (Want(tuple(task.name for task in PLAY.tasks), 4),)
@@ -115,6 +117,8 @@ class PlayWorker:
             case "play.picture":
                 made = tuple([await self._picture(grant, number) for number in range(said.get("count", 1))])
                 return Outcome(OutcomeKind.COMPLETED, [one.uri for one in made], artifacts=made)
+            case "play.sing":
+                return Outcome(OutcomeKind.COMPLETED, [f"{word} " for word in said["text"].split()])
             case "play.measure":
                 key = parse_uri(said["file"])
                 sizes = [len(chunk) async for chunk in self._gateway.parts.artifacts.read(key)]
