@@ -11,15 +11,16 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from glowplug.artifact import PIECE_BYTES
-from glowplug.drivers.addresses import FILE, Refused, checked_url, private, public_socket
+from glowplug.drivers.addresses import FILE, checked_url, private
+from glowplug.drivers.guarded_http import CONNECT_SECONDS, guarded_session, was_refused
 from glowplug.errors import BugError, InvalidInput, RemoteError, TooLarge
 from glowplug.lifecycle import Startable
 
-CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 20.0
 TOTAL_SECONDS = 300.0
 MOST_REDIRECTS = 4
 HEADER_BYTES = 16 * 1024
+PER_HOST = 8
 
 
 class WebFiles(Startable):
@@ -32,21 +33,13 @@ class WebFiles(Startable):
         self._session: aiohttp.ClientSession | None = None
 
     async def _start(self) -> None:
-        connector = aiohttp.TCPConnector(
+        self._session = guarded_session(
+            allow_private=self._allow_private,
             resolver=self._resolver,
-            socket_factory=None if self._allow_private else public_socket,
-            use_dns_cache=False,
-            limit_per_host=8,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
             timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # What is packed would unpack to any size.
-            headers={"User-Agent": "glowplug", "Accept-Encoding": "identity"},
-            auto_decompress=False,
-            max_line_size=HEADER_BYTES,
-            max_field_size=HEADER_BYTES,
+            per_host=PER_HOST,
+            header_bytes=HEADER_BYTES,
+            headers={"Accept-Encoding": "identity"},
         )
 
     async def _stop(self) -> None:
@@ -100,7 +93,7 @@ class WebFiles(Startable):
 
 
 def _translated(error: Exception, shown: str) -> RemoteError | InvalidInput:
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Refused):
+    if was_refused(error):
         return InvalidInput(f"{shown}: {private(error.host, FILE)}")
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects)):
         return InvalidInput(f"{shown} cannot be called: {type(error).__name__}")

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from glowplug.drivers.addresses import Refused, private, public_socket
+from glowplug.drivers.addresses import private
+from glowplug.drivers.guarded_http import CONNECT_SECONDS, guarded_session, was_refused
 from glowplug.lifecycle import Startable
 
-CONNECT_SECONDS = 5.0
-KEPT_SECONDS = 15.0
+PER_HOST = 16
 READ_BYTES = 4096
 
 
@@ -46,23 +46,13 @@ class Outbound(Startable):
         self._session: aiohttp.ClientSession | None = None
 
     async def _start(self) -> None:
-        connector = aiohttp.TCPConnector(
+        self._session = guarded_session(
+            allow_private=self._allow_private,
             resolver=self._resolver,
-            socket_factory=None if self._allow_private else public_socket,
-            use_dns_cache=False,
-            limit=128,
-            limit_per_host=16,
-            keepalive_timeout=KEPT_SECONDS,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
             timeout=aiohttp.ClientTimeout(total=self._timeout_seconds, sock_connect=CONNECT_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "glowplug", "Content-Type": "application/json"},
-            # An answer is not read as anything, so it need not be unpacked either.
-            auto_decompress=False,
-            max_line_size=READ_BYTES,
-            max_field_size=READ_BYTES,
+            per_host=PER_HOST,
+            header_bytes=READ_BYTES,
+            headers={"Content-Type": "application/json"},
         )
 
     async def _stop(self) -> None:
@@ -96,7 +86,7 @@ def _answer(status: int, retry_after: str, now: datetime) -> Answer:
 
 
 def _unreachable(error: Exception, url: str) -> Answer:
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Refused):
+    if was_refused(error):
         return Answer(error=private(urlsplit(url).hostname or ""), refused=True)
     if isinstance(error, aiohttp.InvalidURL):
         return Answer(error="the webhook's address cannot be called: no such host can be", refused=True)
