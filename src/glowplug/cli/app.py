@@ -10,6 +10,7 @@ from glowplug.errors import GlowplugError
 
 app = typer.Typer(
     help="Makes self-hosted AI models ready, says so honestly, and never sends work where it is not.",
+    epilog="To begin: `glowplug up digits`, and beside it `glowplug run digits.generate prompt=seven`.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -127,8 +127,15 @@ def redrive(
     error_code: Annotated[
         str | None, typer.Option(metavar="CODE", help="Only those that failed with this code.")
     ] = None,
-    failed_after: Annotated[datetime | None, typer.Option(metavar="TIME", help="Only those that failed later.")] = None,
-    failed_before: Annotated[datetime | None, typer.Option(metavar="TIME", help="Only those before it.")] = None,
+    failed_after: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="TIME", help="Only those that failed later: 2026-01-31, or 2026-01-31T18:00:00; local time."
+        ),
+    ] = None,
+    failed_before: Annotated[
+        datetime | None, typer.Option(metavar="TIME", help="Only those that failed before.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many at most, up to 1000.")] = 100,
     json: Json = False,
 ) -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 Parameters = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE", help="Parameters, as `glowplug models MODEL` lists them; KEY=@FILE for a file."
+        metavar="KEY=VALUE",
+        help="Parameters, as `glowplug models MODEL` lists them; lists and objects as JSON. KEY=@FILE uploads a file; "
+        'inside JSON "@FILE" does where the task takes a file, and is a text elsewhere.',
     ),
 ]
 
@@ -40,7 +42,7 @@ class Way:
 def run(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task, such as digits.generate.")],
     parameters: Parameters = None,
-    file: Annotated[list[str] | None, typer.Option(metavar="KEY=PATH", help="Upload a file as a parameter.")] = None,
+    file: Annotated[list[str] | None, typer.Option(metavar="KEY=PATH", help="The same as KEY=@PATH.")] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for result files.")] = Path("out"),
     detach: Annotated[bool, typer.Option("--async", help="Queue a job, print its id and do not wait for it.")] = False,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop waiting after this time.")] = None,

@@ -12,7 +12,9 @@ from glowplug.cli.servers import read_options, run_up
 def up(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TARGET", help="file.py[:Class], package.module[:Class], or an installed model."),
+        typer.Argument(
+            metavar="TARGET", help="file.py[:Class], package.module[:Class], or an installed model such as digits."
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address to listen on; by default 127.0.0.1.")

@@ -13,7 +13,7 @@ def worker(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="TARGET", help="file.py[:Class], package.module[:Class], or the name of an installed model."
+            metavar="TARGET", help="file.py[:Class], package.module[:Class], or an installed model such as digits."
         ),
     ],
     gateway: Annotated[
@@ -24,7 +24,8 @@ def worker(
         int | None, typer.Option(metavar="PORT", help="Port for direct calls and probes; 0 takes a free one.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda:0.")
+        str | None,
+        typer.Option(metavar="NAME", help="Where the model runs, such as cpu or cuda:0; by default the best."),
     ] = None,
     slots: Annotated[
         int | None, typer.Option(metavar="N", help="Calls at a time; by default what the model says.")

@@ -15,7 +15,8 @@ _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 def parse_arguments(words: Iterable[str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the input that `key=value` words stand for; `key=@path` is a file to upload, left as a `Path`.
 
-    A key that is given more than once makes a list. Raises `InvalidInput`, which names the word and what is expected.
+    Inside JSON `"@path"` is one where the schema has a file. A key that is given more than once makes a list. Raises
+    `InvalidInput`, which names the word and what is expected.
     """
     given: dict[str, list[str]] = {}
     for word in words:
@@ -58,18 +59,16 @@ def _argument(key: str, texts: list[str], schema: Mapping[str, Any], root: Mappi
     if len(texts) > 1 or (kinds and all(kind.get("type") == "array" for kind in kinds)):
         items: Mapping[str, Any] = next((kind.get("items", {}) for kind in kinds if kind.get("type") == "array"), {})
         if len(texts) == 1 and texts[0].lstrip().startswith("["):
-            return _json(key, texts[0], "a JSON list")
+            return _with_files(key, _json(key, texts[0], "a JSON list"), schema, root)
         parts = texts if len(texts) > 1 else texts[0].split(",")
-        return [_single(key, part.strip(), _kinds(items, root)) for part in parts]
-    return _single(key, texts[0], kinds)
+        return [_single(key, part.strip(), items, root) for part in parts]
+    return _single(key, texts[0], schema, root)
 
 
-def _single(key: str, text: str, kinds: list[Mapping[str, Any]]) -> Any:
+def _single(key: str, text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
     if text.startswith("@"):
-        path = Path(text[1:]).expanduser()
-        if not path.is_file():
-            raise InvalidInput(f"{key}: there is no file {path}")
-        return path
+        return _file(key, text)
+    kinds = _kinds(schema, root)
     types = [kind.get("type") for kind in kinds]
     if not types or None in types:
         return _guess(text)
@@ -81,8 +80,28 @@ def _single(key: str, text: str, kinds: list[Mapping[str, Any]]) -> Any:
     if "string" in types:
         return text
     if "object" in types:
-        return _json(key, text, "a JSON object")
+        return _with_files(key, _json(key, text, "a JSON object"), schema, root)
     raise InvalidInput(f"{key}: {text!r} is not {' or '.join(_WORDS.get(str(kind), str(kind)) for kind in types)}")
+
+
+def _file(key: str, text: str) -> Path:
+    path = Path(text[1:]).expanduser()
+    if not path.is_file():
+        raise InvalidInput(f"{key}: there is no file {path}")
+    return path
+
+
+def _with_files(key: str, value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return a JSON value with the files in it as paths; a text that begins with @ anywhere else stays a text."""
+    for kind in _kinds(schema, root):
+        if isinstance(value, str) and value.startswith("@") and kind.get("format") == "artifact":
+            return _file(key, value)
+        if isinstance(value, list) and "items" in kind:
+            return [_with_files(key, one, kind["items"], root) for one in value]
+        if isinstance(value, dict) and "properties" in kind:
+            inner = kind["properties"]
+            return {name: _with_files(f"{key}.{name}", one, inner.get(name, {}), root) for name, one in value.items()}
+    return value
 
 
 def _kinds(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 NUMBER = {"type": "number"}
 SWITCH = {"type": "boolean"}
+FILE = {"type": "string", "format": "artifact"}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,39 @@ def test_many_files_are_a_list_of_files(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"image: there is no file .*absent\.png"):
         parse(f"image=@{tmp_path / 'absent.png'}", image=TEXT)
+
+
+class TestFilesInsideOfJson:
+    root: Mapping[str, Any] = {
+        "properties": {
+            "dataset": {"anyOf": [{"$ref": "#/$defs/Dataset"}, {"type": "null"}]},
+            "pages": {"type": "array", "items": {"$ref": "#/$defs/Dataset"}},
+            "messages": {"type": "array", "items": {"type": "object", "properties": {"content": TEXT}}},
+        },
+        "$defs": {"Dataset": {"type": "object", "properties": {"archive": {"anyOf": [FILE, WHOLE]}, "name": TEXT}}},
+    }
+
+    def test_they_are_found_where_the_schema_has_a_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        path.write_bytes(b"x")
+        one = f'{{"archive": "@{path}", "name": "@me"}}'
+        found = parse_arguments([f"dataset={one}", f"pages=[{one}, 7]"], self.root)
+        assert found == {
+            "dataset": {"archive": path, "name": "@me"},
+            "pages": [{"archive": path, "name": "@me"}, 7],
+        }
+
+    def test_a_text_that_begins_like_one_stays_a_text(self) -> None:
+        (message,) = parse_arguments(['messages=[{"content": "@file", "more": "@all"}]'], self.root)["messages"]
+        assert message == {"content": "@file", "more": "@all"}
+
+    def test_one_that_is_not_there_is_named_with_its_place(self) -> None:
+        with pytest.raises(InvalidInput, match=r"dataset\.archive: there is no file .*absent\.zip"):
+            parse_arguments(['dataset={"archive": "@absent.zip"}'], self.root)
+
+    def test_a_reference_is_left_as_it_is(self) -> None:
+        given = parse_arguments(['dataset={"archive": "artifact:uploads/a.zip"}'], self.root)
+        assert given == {"dataset": {"archive": "artifact:uploads/a.zip"}}
 
 
 def test_an_unknown_parameter_is_refused_with_those_that_there_are() -> None:
