@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,7 +12,8 @@ from glowplug.errors import InvalidInput, TooLarge, UserError
 
 T = TypeVar("T")
 
-_PLACE = re.compile(r" - at `\$?(?P<place>.*)`$")
+LONGEST_REASON = 300
+_PLACE = " - at `"
 _encoder = msgspec.json.Encoder()
 _object = msgspec.json.Decoder(dict[str, Any])
 
@@ -97,8 +97,11 @@ def preferred_wait_seconds(request: Request, most: float) -> float:
 
 
 def _invalid(message: str) -> InvalidInput:
-    match = _PLACE.search(message)
-    place = match["place"].lstrip(".") if match else ""
-    reason = message[: match.start()] if match else message
+    # The last of them is the decoder's: a reason repeats what the caller has sent, whatever that is and however long.
+    said, mark, place = message.rpartition(_PLACE)
+    if not mark:
+        said, place = message, ""
+    place = place.removeprefix("$").removesuffix("`").lstrip(".")
+    reason = said if len(said) <= LONGEST_REASON else said[:LONGEST_REASON] + "…"
     shown = f"{place}: {reason}" if place else reason
     return InvalidInput(shown, fields=[{"path": place, "message": reason}])

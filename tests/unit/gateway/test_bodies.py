@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from glowplug.errors import InvalidInput, TooLarge, UserError
 from glowplug.gateway import bodies
+from glowplug.gateway.openai.shapes import EmbeddingsRequest
 from glowplug.gateway.schemas import Submit, SubmitBatch
 
 
@@ -56,6 +57,13 @@ class TestDecoding:
         with pytest.raises(InvalidInput) as caught:
             bodies.decode(msgspec.json.Decoder(SubmitBatch), b'{"jobs": [{"task": "a"}, {"task": 1}]}')
         assert caught.value.data["fields"] == [{"path": "jobs[1].task", "message": "Expected `str`, got `int`"}]
+
+    @pytest.mark.parametrize("word", ["x` - at `$.q`", " - at `" * 100_000, "x" * 1_000_000])
+    def test_what_was_sent_is_repeated_in_part_and_is_no_place(self, word: str) -> None:
+        with pytest.raises(InvalidInput) as raised:
+            bodies.converted(EmbeddingsRequest, {"model": "m", "input": "a", "encoding_format": word})
+        (field,) = raised.value.data["fields"]
+        assert (field["path"], len(raised.value.message) < 400) == ("encoding_format", True)
 
     def test_without_a_place_the_reason_stands_alone(self) -> None:
         with pytest.raises(InvalidInput, match=r"^Expected `object`, got `array`$"):
