@@ -21,24 +21,29 @@ MOST_BOXES = 300
 class Letterbox:
     """How a picture of `size` (width, height) lies within the square that a network sees, its proportions kept.
 
-    It becomes `inner` in size and begins at `left` and `top`. Networks want it done just as in their training: in the
-    corner and cut to whole dots (libreyolo), or in the middle and rounded to them (Ultralytics).
+    It becomes `inner` in size, which `scale` is for each side, and begins at `left` and `top`.
     """
 
     size: tuple[int, int]
     inner: tuple[int, int]
-    ratio: float
+    scale: tuple[float, float]
     left: int
     top: int
 
     @classmethod
-    def of(cls, width: int, height: int, side: int, pad: Literal["topleft", "center"]) -> Letterbox:
-        """Return the place of a picture in a square of `side`: in its corner or in its middle."""
-        ratio = min(side / height, side / width)
-        if pad == "topleft":
-            return cls((width, height), (max(int(width * ratio), 1), max(int(height * ratio), 1)), ratio, 0, 0)
-        inner = (max(round(width * ratio), 1), max(round(height * ratio), 1))
-        return cls((width, height), inner, ratio, (side - inner[0]) // 2, (side - inner[1]) // 2)
+    def of(
+        cls, width: int, height: int, side: int, pad: Literal["topleft", "center"], *, rounded: bool = False
+    ) -> Letterbox:
+        """Return the place of a picture in a square of `side`: in its corner or in its middle.
+
+        Networks want it done just as in their training: cut to whole dots (libreyolo), or rounded to them, and each
+        side scaled by what became of it (Ultralytics).
+        """
+        ratio, whole = min(side / height, side / width), round if rounded else int
+        inner = (max(whole(width * ratio), 1), max(whole(height * ratio), 1))
+        scale = (inner[0] / width, inner[1] / height) if rounded else (ratio, ratio)
+        left, top = ((side - inner[0]) // 2, (side - inner[1]) // 2) if pad == "center" else (0, 0)
+        return cls((width, height), inner, scale, left, top)
 
     def filled(self, pixels: Pixels, side: int) -> Array:
         """Return the square with the picture in it as the network takes it: channels first, 0 to 1."""
@@ -50,8 +55,9 @@ class Letterbox:
     def restored(self, boxes: Array) -> Array:
         """Return boxes of the square as boxes of the picture, cut where it ends."""
         offset = np.array([self.left, self.top] * 2, dtype=np.float32)
+        scale = np.array([*self.scale] * 2, dtype=np.float32)
         limits = np.array([*self.size] * 2, dtype=np.float32)
-        found: Array = np.clip((boxes - offset) / np.float32(self.ratio), 0, limits)
+        found: Array = np.clip((boxes - offset) / scale, 0, limits)
         return found
 
 

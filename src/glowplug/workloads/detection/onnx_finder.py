@@ -81,7 +81,8 @@ class OnnxFinder:
     def find(self, images: Sequence[PillowImage.Image], conf: float, iou: float, imgsz: int) -> Sequence[Sequence[Box]]:
         """Return what is in each picture, most confident first. A network of one size alone sees pictures in that."""
         side = self.imgsz if self._layout.fixed else -(-imgsz // STRIDE) * STRIDE
-        frames = [Letterbox.of(*image.size, side, self._layout.pad) for image in images]
+        rounded = self._layout.boxes == "centres"
+        frames = [Letterbox.of(*image.size, side, self._layout.pad, rounded=rounded) for image in images]
         filled = [
             frame.filled(np.asarray(image.convert("RGB")), side) for frame, image in zip(frames, images, strict=True)
         ]

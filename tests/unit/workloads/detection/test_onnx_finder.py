@@ -183,6 +183,16 @@ def test_of_two_boxes_of_one_class_that_cover_each_other_the_better_one_stays() 
     assert len(boxes.chosen(at, scores, 0.25, 1.0, frame).labels) == 4
 
 
+def test_a_place_in_the_square_is_one_in_the_picture_by_what_became_of_each_side() -> None:
+    middle = np.array([[32, 32, 32, 32]], np.float32)
+    theirs = boxes.Letterbox.of(90, 200, 64, "center", rounded=True)
+    assert (theirs.inner, theirs.left) == ((29, 64), 17)
+    assert theirs.restored(middle + 0.5)[0, 0] == pytest.approx((32.5 - 17) * 90 / 29)
+    ours = boxes.Letterbox.of(90, 200, 64, "center")
+    assert (ours.inner, ours.left) == ((28, 64), 18)
+    assert ours.restored(middle + 0.5)[0, 0] == pytest.approx((32.5 - 18) * 200 / 64)
+
+
 def test_a_box_may_be_of_its_best_class_alone() -> None:
     scores = np.array([[0.8, 0.3], [0.4, 0.6]], np.float32)
     assert boxes.best_class(scores).tolist() == [[scores[0, 0], 0], [0, scores[1, 1]]]
