@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -40,6 +40,11 @@ class TrainOrder:
     patience: int | None = None
     threads: int = 0
     lr0: float | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Say what must be the same in a run that goes on from a checkpoint of this one."""
+        kept = {name: getattr(self, name) for name in ("epochs", "batch", "imgsz", "seed", "patience", "lr0")}
+        return {**kept, "names": list(self.data.names), "data": self.data.digest}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from glowplug.errors import SettingsError
 from glowplug.workloads.detection.dataset import CheckedDataset, Sample
 
 
@@ -14,7 +15,13 @@ def laid_out(data: CheckedDataset, folder: Path) -> Path:
 
     Links are numbered: the names of a data set may clash once its splits were made here. What the check did not look
     at is not linked, so that an engine sees nothing else.
+
+    Raises:
+        SettingsError: engines would look elsewhere for the labels.
     """
+    if "images" in folder.parts:
+        # They look for the labels of a/images/b in a/labels/b, wherever in a path that stands.
+        raise SettingsError(f"no folder above {folder} may be called 'images'; move the data folder")
     for split, samples in (("train", data.train), ("val", data.val)):
         _link(samples, folder / split)
     described = folder / "data.yaml"

@@ -5,24 +5,22 @@ It writes only into the folder of the run, fetches nothing, and opens no pickle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from glowplug.errors import InvalidInput, OutOfMemory
+from glowplug.errors import InvalidInput
+from glowplug.workloads.detection import machine
+from glowplug.workloads.detection.chance import seeded
 from glowplug.workloads.detection.engine import Box, Finder, TrainedWeights, TrainOrder, Watcher
 from glowplug.workloads.detection.libreyolo_library import LibreYOLO9
 from glowplug.workloads.detection.libreyolo_names import ENGINE, FAMILY, SIZES, chosen
 from glowplug.workloads.detection.libreyolo_run import Run
-from glowplug.workloads.detection.libreyolo_trainer import seeded
+from glowplug.workloads.detection.results import boxes
 from glowplug.workloads.detection.weights import Weights, read
 
 USUAL_BATCH = 16
-PIXELS_FOR_ONE_THREAD = 1 << 20
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -45,7 +43,7 @@ class LibreYoloEngine:
         size, notes = chosen(order.model)
         batch = order.batch if order.batch > 0 else USUAL_BATCH
         order = replace(order, batch=min(batch, len(order.data.train)))
-        with _threads(_wanted(order)), seeded(order.seed), _room(order):
+        with machine.threads(machine.threads_to_train(order)), seeded(order.seed), machine.room(order):
             return Run(order, watcher, size, notes).result()
 
     def open(self, weights: Path, device: str) -> Finder:
@@ -56,7 +54,7 @@ class LibreYoloEngine:
     def export_onnx(self, weights: Path, target: Path, imgsz: int) -> None:
         """Write trained weights as ONNX; see `Engine.export_onnx`."""
         detector = _detector(read(weights, ENGINE), "cpu")
-        with _threads(self._threads or _useful(imgsz**2)):
+        with machine.threads(self._threads or machine.useful_threads(imgsz**2)):
             detector.export("onnx", output_path=str(target), imgsz=imgsz, simplify=False, dynamic=True)
 
 
@@ -72,14 +70,9 @@ class LibreYoloFinder:
     def find(self, images: Sequence[PillowImage.Image], conf: float, iou: float, imgsz: int) -> Sequence[Sequence[Box]]:
         """Return what is in each picture, most confident first."""
         pictures = [image.convert("RGB") for image in images]
-        with _threads(self._threads or _useful(len(pictures) * imgsz**2)):
+        with machine.threads(self._threads or machine.useful_threads(len(pictures) * imgsz**2)):
             found = self._detector(pictures, conf=conf, iou=iou, imgsz=imgsz, batch=max(len(pictures), 1))
-        return [self._boxes(result.boxes) for result in found]
-
-    def _boxes(self, boxes: Any) -> list[Box]:
-        rows = zip(boxes.cls.tolist(), boxes.conf.tolist(), boxes.xyxy.tolist(), strict=True)
-        found = [Box(self.names[int(label)], score, (at[0], at[1], at[2], at[3])) for label, score, at in rows]
-        return sorted(found, key=lambda box: -box.confidence)
+        return [boxes(result.boxes, self.names) for result in found]
 
 
 def _detector(weights: Weights, device: str) -> Any:
@@ -93,44 +86,3 @@ def _detector(weights: Weights, device: str) -> Any:
         raise InvalidInput(f"model_path: not the tensors of {weights.model}", fields=["model_path"]) from error
     detector.model.eval()
     return detector
-
-
-def _wanted(order: TrainOrder) -> int:
-    """Return how many threads to train with, 0 for as many as torch likes."""
-    if order.threads or order.device.startswith("cuda"):
-        return order.threads
-    return _useful(order.batch * order.imgsz**2)
-
-
-def _useful(pixels: int) -> int:
-    """Return how many threads are of use for a batch of so many pixels, 0 for as many as torch likes.
-
-    For few pixels more than one gain little, and beside other work on the machine they wait for one another many times
-    as long as they compute.
-    """
-    return 1 if pixels <= PIXELS_FOR_ONE_THREAD else 0
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _room(order: TrainOrder) -> Iterator[None]:
-    """Tell of a full card in words, and leave nothing on it."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"no room on {order.device} for batches of {order.batch} pictures of {order.imgsz} pixels; "
-            "lower hyperparams.batch or hyperparams.imgsz"
-        ) from error
-    finally:
-        if order.device.startswith("cuda"):
-            torch.cuda.empty_cache()

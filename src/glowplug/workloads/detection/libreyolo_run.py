@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from glowplug.errors import InvalidInput, SettingsError, TaskFailed
+from glowplug.errors import InvalidInput, TaskFailed
 from glowplug.workloads.detection.engine import Epoch, TrainedWeights, TrainOrder, Watcher
 from glowplug.workloads.detection.layout import laid_out
 from glowplug.workloads.detection.libreyolo_library import LibreYOLO9
@@ -60,9 +59,7 @@ class Run:
 
     def _prepared(self) -> Trainer:
         order = self._order
-        if "images" in order.folder.parts:
-            # libreyolo looks for the labels of a/images/b in a/labels/b, wherever in a path that stands.
-            raise SettingsError(f"no folder above {order.folder} may be called 'images'; move the data folder")
+        data = laid_out(order.data, order.folder / "set")
         if order.batch == 1 and self._imgsz == STRIDE:
             # Of one picture of that size the last layers see a single point, of which there is no mean.
             told = f"hyperparams.imgsz: {STRIDE} is too small for batches of one picture; ask for {2 * STRIDE}"
@@ -74,19 +71,19 @@ class Run:
         if order.weights is not None and order.resume is None:
             self._start_from(detector, read(order.weights, ENGINE, "weights"))
         trainer = Trainer(
-            self._identity(),
+            order.identity() | {"size": self._size},
             self._on_batch,
             model=detector.model,
             wrapper_model=detector,
             callbacks=self._on_epoch,
-            **self._settings(),
+            **self._settings(data),
         )
         trainer.setup()
         if order.resume is not None:
             trainer.restore(order.resume)
         return trainer
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, data: Path) -> dict[str, Any]:
         order, folder = self._order, self._order.folder
         steps = order.epochs * math.ceil(len(order.data.train) / order.batch)
         # Stochastic gradient descent needs thousands of steps to get anywhere from nothing; AdamW a few hundred.
@@ -94,7 +91,7 @@ class Run:
         return {
             "size": self._size,
             "num_classes": len(order.data.names),
-            "data": str(laid_out(order.data, folder / "set")),
+            "data": str(data),
             "epochs": order.epochs,
             "batch": order.batch,
             "imgsz": self._imgsz,
@@ -112,15 +109,9 @@ class Run:
             "no_aug_epochs": min(15, order.epochs // 4),
         }
 
-    def _identity(self) -> dict[str, Any]:
-        """Say what must be the same in a run that goes on from a checkpoint of this one."""
-        order = self._order
-        kept = {name: getattr(order, name) for name in ("epochs", "batch", "imgsz", "seed", "patience", "lr0")}
-        return {**kept, "size": self._size, "names": list(order.data.names), "data": order.data.digest}
-
     def _start_from(self, detector: Any, weights: Weights) -> None:
         own = detector.model.state_dict()
-        fitting = {name: value for name, value in weights.state.items() if _fits(own.get(name), value)}
+        fitting = weights.fitting(own)
         if weights.size != self._size or len(fitting) < len(own) // 2:
             raise InvalidInput(
                 f"weights: of {weights.model}, not of {FAMILY}-{self._size}; name their model", fields=["weights"]
@@ -154,10 +145,6 @@ class Run:
             "seconds": self._seconds(),
         }
         self._watcher.epoch(_epoch(event, self._trainer))
-
-
-def _fits(own: torch.Tensor | None, given: torch.Tensor) -> bool:
-    return own is not None and own.shape == given.shape
 
 
 def _epoch(event: TrainEpochEvent, trainer: Trainer) -> Epoch:

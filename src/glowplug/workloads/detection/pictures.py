@@ -17,6 +17,7 @@ LARGEST_PIXELS = 80_000_000
 SMALLEST_SIDE = 8
 LARGEST_RATIO = 32
 """Of the sides: made as small as the smallest `imgsz`, a picture must still be one."""
+TURNED = "training does not follow, but with engine=ultralytics it does; store it upright"
 NARROW = f"one side may be {LARGEST_RATIO} times the other"
 ORIENTATION, UPRIGHT = 0x0112, 1
 
@@ -40,7 +41,7 @@ def wrong_with(path: Path) -> Iterator[Wrong]:
                     f"{width} x {height} pixels; {NARROW}",
                 )
             if picture.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
-                yield "warning", "turned picture", "is turned by its EXIF data, which training does not follow"
+                yield "warning", "turned picture", f"is turned by its EXIF data, which {TURNED}"
             # A JPEG is still read to its end, but decoded at an eighth of its size, several times as fast.
             picture.draft("RGB", (width // 8, height // 8))
             picture.load()

@@ -38,6 +38,10 @@ class Weights:
         """Return the name of the network."""
         return f"{self.family}-{self.size}"
 
+    def fitting(self, own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the tensors that a network with `own` ones can take over; those for other classes are left out."""
+        return {name: value for name, value in self.state.items() if name in own and own[name].shape == value.shape}
+
     def write(self, path: Path) -> None:
         """Write the file that `read` reads."""
         head = {"kind": KIND, "engine": self.engine, "family": self.family, "size": self.size, "imgsz": self.imgsz}
