@@ -16,6 +16,8 @@ KIN: Mapping[Family, tuple[str, str, str]] = {
 """The classes that draw from words, from a picture, and into a mask."""
 PREFERRED: Mapping[Family, str] = {"flux": "bfloat16"}
 """FLUX.1 overflows in float16, and draws black."""
+KEPT_FLOAT32: Mapping[str, frozenset[str]] = {"T5EncoderModel": frozenset({"wo"})}
+"""For a class: parts of the names of tensors that it holds in float32 where it runs in float16, for they overflow."""
 _DENOISERS = ("transformer", "unet", "prior")
 
 Config = Mapping[str, Any]

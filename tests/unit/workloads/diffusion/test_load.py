@@ -19,18 +19,21 @@ import torch
 from safetensors.torch import save_file
 from tests.models.pipelines import tiny_flux, tiny_sdxl
 from tests.unit.workloads.contexts import RememberingLoad
+from tests.unit.workloads.diffusion.published import networks, parts_counted, peak_elements, placed_bytes, survey_of
 
 from glowplug.errors import OutOfMemory, SettingsError, Unavailable
 from glowplug.load_context import LoadContext
 from glowplug.model import RunContext
 from glowplug.workloads.diffusion import devices, loading, pipelines, residence
+from glowplug.workloads.diffusion.bounds import most_parts
 from glowplug.workloads.diffusion.estimate import needed
+from glowplug.workloads.diffusion.families import check_architecture
 from glowplug.workloads.diffusion.loaded import Loaded
 from glowplug.workloads.diffusion.model import Images
 from glowplug.workloads.diffusion.opening import be_quiet, type_of
 from glowplug.workloads.diffusion.options import ImageOptions
 from glowplug.workloads.diffusion.placing import Staging, place, threads_for
-from glowplug.workloads.diffusion.plan import Plan, Room, Wish, planned
+from glowplug.workloads.diffusion.plan import Plan, Room, Wish, planned, preferred_bytes
 from glowplug.workloads.diffusion.survey import surveyed
 
 FLUX_QUERY = "transformer_blocks.0.attn.to_q"
@@ -687,3 +690,78 @@ def test_a_pipeline_of_no_kind_is_refused(flux: Path, tmp_path: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "DiffusionPipeline"}))
     with pytest.raises(SettingsError, match="has no DiffusionPipeline"):
         Images().load(RememberingLoad(source=str(folder)))
+
+
+BILLIONS = {
+    "FluxPipeline": {"transformer": 11.90, "text_encoder_2": 4.762, "text_encoder": 0.123, "vae": 0.0838},
+    "StableDiffusionXLPipeline": {"unet": 2.567, "text_encoder": 0.123, "text_encoder_2": 0.695, "vae": 0.0837},
+}
+"""What the makers of the networks have published."""
+T5_KEPT_BILLIONS = 24 * 4096 * 10240 / 1e9
+"""A layer in each block of T5 overflows in float16."""
+
+
+@pytest.mark.parametrize("pipeline", sorted(BILLIONS))
+def test_the_estimate_of_published_networks_is_what_they_take(pipeline: str) -> None:
+    with parts_counted() as parts:
+        made = networks(pipeline)
+    survey = survey_of(pipeline, made, "bfloat16")
+    need, total = needed(survey, None), sum(BILLIONS[pipeline].values())
+    assert {part.name: part.elements / 1e9 for part in need.parts} == pytest.approx(BILLIONS[pipeline], rel=2e-3)
+    check_architecture(survey)
+    for dtype in ("bfloat16", "float16", "float32"):
+        placed = {name: placed_bytes(network, type_of(dtype)) for name, network in made.items()}
+        if dtype == "float16":
+            # Decoding is done in float32.
+            placed["vae"] *= 2
+        assert {part.name: part.weights_bytes(dtype) for part in need.parts} == pytest.approx(placed, rel=1e-4)
+    kept = T5_KEPT_BILLIONS if pipeline == "FluxPipeline" else 0
+    assert need.weights_bytes("float32") / 1e9 == pytest.approx(4 * total, rel=2e-3)
+    assert need.weights_bytes("bfloat16") / 1e9 == pytest.approx(2 * total, rel=2e-3)
+    in_half = 2 * (total + kept + BILLIONS[pipeline]["vae"])
+    assert need.weights_bytes("float16") / 1e9 == pytest.approx(in_half, rel=2e-3)
+    assert need.pixels == 1024
+    assert parts[0] * 4 < sum(most_parts(len(component.tensors)) for component in survey.networks)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "least_gib", "most_gib"), [("FluxPipeline", 34, 37), ("StableDiffusionXLPipeline", 10, 16)]
+)
+def test_the_peak_of_published_networks_is_what_users_tell(pipeline: str, least_gib: int, most_gib: int) -> None:
+    wish = Wish(dtype="bfloat16" if pipeline == "FluxPipeline" else "float16")
+    need = needed(survey_of(pipeline, networks(pipeline), wish.dtype), None)
+    assert least_gib < preferred_bytes(need, wish) / (1 << 30) < most_gib
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("pipeline", sorted(BILLIONS))
+@pytest.mark.parametrize("pixels", [512, 1024])
+def test_what_is_alive_in_a_step_and_a_decoding_is_within_the_allowance(pipeline: str, pixels: int) -> None:
+    made = networks(pipeline)
+    need, latents = needed(survey_of(pipeline, made, "float32"), pixels), pixels // 8
+    with torch.device("meta"):
+        if pipeline == "FluxPipeline":
+            tokens, channels = (latents // 2) ** 2, 16
+            step = {
+                "hidden_states": torch.empty(1, tokens, 64),
+                "encoder_hidden_states": torch.empty(1, 512, 4096),
+                "pooled_projections": torch.empty(1, 768),
+                "timestep": torch.empty(1),
+                "img_ids": torch.empty(tokens, 3),
+                "txt_ids": torch.empty(512, 3),
+                "guidance": torch.empty(1),
+            }
+        else:
+            channels = 4
+            step = {
+                "sample": torch.empty(2, 4, latents, latents),
+                "timestep": torch.empty(1),
+                "encoder_hidden_states": torch.empty(2, 77, 2048),
+                "added_cond_kwargs": {"text_embeds": torch.empty(2, 1280), "time_ids": torch.empty(2, 6)},
+            }
+        coded = torch.empty(1, channels, latents, latents)
+    for alive, allowed in (
+        (peak_elements(made[need.denoiser], lambda network: network(**step)), need.step_elements),
+        (peak_elements(made["vae"], lambda network: network.decode(coded)), need.decode_elements),
+    ):
+        assert alive < allowed < 4 * alive
