@@ -13,7 +13,7 @@ import termios
 from contextlib import suppress
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 20.0
@@ -38,6 +38,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = True
         self._received_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._answering: list[RequestResponseCycle | None] = []
         self._untaken_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
 
@@ -67,6 +68,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = False
         self._forget_deadline()
         super().on_headers_complete()
+        self._answering = [one for one in (*self._answering, self.cycle) if one and not one.response_complete]
 
     def on_message_complete(self) -> None:
         """Count from zero: the next bytes are the next head."""
@@ -75,9 +77,13 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the times."""
+        """Forget the times, and tell every request: uvicorn tells the last one alone, and others would be worked on."""
         self._forget_deadline()
         self._forget_patience()
+        for cycle in self._answering:
+            if cycle and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:

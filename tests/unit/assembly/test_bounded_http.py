@@ -119,6 +119,26 @@ async def test_a_body_that_takes_longer_than_a_head_may_is_waited_for(monkeypatc
         assert await answer(reader) == (200, b"2 2")
 
 
+async def test_who_leaves_ends_all_its_requests_also_those_sent_without_waiting() -> None:
+    began, ended = [], asyncio.Event()
+
+    async def lasting(scope: Scope, receive: Receive, send: Send) -> None:
+        began.append(scope["path"])
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        ended.set()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    async with asyncio.timeout(20), HttpServer(lasting, listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number for number in range(3)))
+        while not began:
+            await asyncio.sleep(0.005)
+        writer.close()
+        await ended.wait()
+        assert began == ["/0"]
+
+
 PIECE = b"x" * 65536
 
 
