@@ -412,6 +412,8 @@ class TestTranscriptions:
         [
             ({"response_format": "docx"}, "response_format"),
             ({"temperature": "warm"}, "temperature"),
+            ({"temperature": "1e999"}, "temperature"),
+            ({"temperature": "NaN"}, "temperature"),
             ({"stream": "true"}, "stream"),
             ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
         ],

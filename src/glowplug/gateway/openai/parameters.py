@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,14 @@ def choices(task: TaskInfo, name: str) -> list[str]:
     return [word for kind in kinds for word in kind.get("enum", [kind["const"]] if "const" in kind else [])]
 
 
+def number(text: Any) -> float:
+    """Return the number in a field of a form. Raises `ValueError`, and for what JSON could not hold."""
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError(f"{text} is no number of JSON")
+    return found
+
+
 def wrong(parameter: str, why: str) -> InvalidInput:
     """Return the error for a parameter of the caller's."""
     return InvalidInput(f"{parameter}: {why}", fields=[{"path": parameter, "message": why}])
@@ -64,7 +73,7 @@ def _typed(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
         if "integer" in types:
             return int(value)
         if "number" in types:
-            return float(value)
+            return number(value)
     except ValueError:
         return value
     word = value.strip().lower()

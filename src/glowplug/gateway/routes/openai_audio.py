@@ -16,7 +16,7 @@ from glowplug.gateway.departure import CLIENT_CLOSED_REQUEST, while_present
 from glowplug.gateway.documents import FORM, described
 from glowplug.gateway.forms import Form, Lent, read_form
 from glowplug.gateway.openai import audio
-from glowplug.gateway.openai.parameters import wrong
+from glowplug.gateway.openai.parameters import number, wrong
 from glowplug.gateway.openai.shapes import OpenAIError, SpeechRequest, TranscriptionForm, TranscriptionRequest
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.streamed import Events, Streamed, event
@@ -74,7 +74,7 @@ def _plain(form: Form) -> dict[str, Any]:
     said["stream"] = str(said.get("stream", "")).lower() in ("true", "1")
     if "temperature" in said:
         try:
-            said["temperature"] = float(said["temperature"])
+            said["temperature"] = number(said["temperature"])
         except (TypeError, ValueError) as error:
             raise wrong("temperature", "a number is expected") from error
     return said

@@ -42,6 +42,8 @@ def test_a_task_without_a_schema_knows_nothing(schema: Any) -> None:
         ("steps", "12", 12),
         ("steps", "a dozen", "a dozen"),
         ("guidance", "3.5", 3.5),
+        ("guidance", "NaN", "NaN"),
+        ("guidance", "1e999", "1e999"),
         ("tiled", "true", True),
         ("tiled", "False", False),
         ("tiled", "perhaps", "perhaps"),
