@@ -24,8 +24,9 @@ Parameters = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUE",
-        help="Parameters, as `glowplug models MODEL` lists them; lists and objects as JSON. KEY=@FILE uploads a file; "
-        'inside JSON "@FILE" does where the task takes a file, and is a text elsewhere.',
+        help="Parameters, as `glowplug models MODEL` lists them; lists and objects as JSON. KEY=@FILE uploads a file "
+        "where the task takes one, and is what stands in it elsewhere (KEY=@@… is a text that begins with @); "
+        'inside JSON "@FILE" uploads where the task takes a file, and is a text elsewhere.',
     ),
 ]
 

@@ -13,9 +13,10 @@ _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
 def parse_arguments(words: Iterable[str], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the input that `key=value` words stand for; `key=@path` is a file to upload, left as a `Path`.
+    """Return the input that `key=value` words stand for; a key that is given more than once makes a list.
 
-    Inside JSON `"@path"` is one where the schema has a file. A key that is given more than once makes a list. Raises
+    `key=@path` is a file to upload, left as a `Path`, and where the schema has none, what stands in the file. `@@`
+    begins a text that begins with `@`. Inside JSON `"@path"` is a file where the schema has one. Raises
     `InvalidInput`, which names the word and what is expected.
     """
     given: dict[str, list[str]] = {}
@@ -66,9 +67,14 @@ def _argument(key: str, texts: list[str], schema: Mapping[str, Any], root: Mappi
 
 
 def _single(key: str, text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
-    if text.startswith("@"):
-        return _file(key, text)
     kinds = _kinds(schema, root)
+    if text.startswith("@@"):
+        text = text[1:]
+    elif text.startswith("@"):
+        path = _file(key, text)
+        if not kinds or any(kind.get("format") == "artifact" for kind in kinds):
+            return path
+        text = _contents(key, path)
     types = [kind.get("type") for kind in kinds]
     if not types or None in types:
         return _guess(text)
@@ -89,6 +95,15 @@ def _file(key: str, text: str) -> Path:
     if not path.is_file():
         raise InvalidInput(f"{key}: there is no file {path}")
     return path
+
+
+def _contents(key: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{key}: the task takes a text there, and {path} is none (not UTF-8)") from error
+    except OSError as error:
+        raise InvalidInput(f"{key}: {path} cannot be read: {error.strerror}") from error
 
 
 def _with_files(key: str, value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:

@@ -122,7 +122,33 @@ def test_many_files_are_a_list_of_files(tmp_path: Path) -> None:
     for path in paths:
         path.write_bytes(b"x")
     words = [f"images=@{path}" for path in paths]
-    assert parse(*words, images={"type": "array", "items": TEXT}) == {"images": paths}
+    assert parse(*words, images={"type": "array", "items": FILE}) == {"images": paths}
+
+
+def test_where_the_task_takes_no_file_it_is_read(tmp_path: Path) -> None:
+    story = tmp_path / "story.txt"
+    story.write_text("Es war einmal, in Köln", encoding="utf-8")
+    messages = tmp_path / "messages.json"
+    messages.write_text('{"role": "user"}')
+    assert parse(f"text=@{story}", text=TEXT) == {"text": "Es war einmal, in Köln"}
+    assert parse(f"first=@{messages}", first={"type": "object"}) == {"first": {"role": "user"}}
+
+
+def test_a_file_that_is_no_text_is_refused_where_a_text_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\xff")
+    with pytest.raises(InvalidInput, match=r"text: the task takes a text there, and .*a\.png is none"):
+        parse(f"text=@{path}", text=TEXT)
+
+
+def test_a_task_that_nobody_knows_is_sent_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"x")
+    assert parse_arguments([f"image=@{path}"], {}) == {"image": path}
+
+
+def test_two_signs_begin_a_text_that_begins_with_one() -> None:
+    assert parse("text=@@everyone", text=TEXT) == {"text": "@everyone"}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
