@@ -14,7 +14,7 @@ from PIL import Image
 from glowplug.errors import InvalidInput, TaskFailed
 from glowplug.model import RunContext, checked_file_name
 from glowplug.workloads.detection import onnx_finder, samples
-from glowplug.workloads.detection.engine import Box, Engine, Finder
+from glowplug.workloads.detection.engine import Box, Engine, Finder, whole_size
 from glowplug.workloads.detection.inference import picture
 from glowplug.workloads.detection.use_values import Comparison, Converted
 
@@ -57,7 +57,7 @@ def convert(ctx: RunContext, engine: Engine, wish: Wish) -> Converted:
         raise InvalidInput("model_path: not weights that detector.train writes; give those", fields=["model_path"])
     ctx.progress(0, 3, "opening the weights")
     original = engine.open(wish.model_path, "cpu")
-    imgsz = -(-(wish.imgsz or original.imgsz) // onnx_finder.STRIDE) * onnx_finder.STRIDE
+    imgsz = whole_size(wish.imgsz or original.imgsz)
     ctx.check()
     ctx.progress(1, 3, "writing the network as ONNX")
     target = ctx.scratch / "converted.onnx"

@@ -24,6 +24,7 @@ from glowplug.workloads.detection.report import Report
 
 READERS = 4
 BACKGROUND = "picture without a label file"
+LABELS_LIE = "the labels of images/a.jpg are looked for in labels/a.txt"
 
 Watch = Callable[[int, int], None]
 
@@ -170,9 +171,10 @@ def _judge(description: Description, names: Sequence[str], seen: dict[str, list[
         boxes = Counter(label.number for one in samples for label in one.read.labels)
         polygons = sum(label.polygon for one in samples for label in one.read.labels)
         if not samples:
-            report.error("empty split", description.file, line, f"no pictures to {split}")
+            report.error("empty split", description.file, line, f"no pictures to {split}; put some into images/{split}")
         elif not boxes and not report.errors:
-            report.error("empty split", description.file, line, f"not one box to {split} in {len(samples)} pictures")
+            what = f"not one box to {split} in {len(samples)} pictures; {LABELS_LIE}"
+            report.error("empty split", description.file, line, what)
         elif boxes:
             for number in sorted(set(range(len(names))) - set(boxes)):
                 what = f"class {number} ({names[number]}) has no box to {split}"

@@ -6,6 +6,7 @@ class names, picture size, kind and size of the network. Boxes are in pixels of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
     from glowplug.workloads.detection.dataset import CheckedDataset
+
+STRIDE = 32
+
+
+def whole_size(imgsz: int) -> int:
+    """Return the size at which a network sees pictures for which `imgsz` is asked: the next multiple of its stride."""
+    return math.ceil(imgsz / STRIDE) * STRIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,10 @@ class Finder(Protocol):
     @property
     def imgsz(self) -> int:
         """Return the picture size that the detector was trained for."""
+
+    @property
+    def fixed(self) -> bool:
+        """Return whether it can look at pictures in that size alone."""
 
     def find(self, images: Sequence[PillowImage.Image], conf: float, iou: float, imgsz: int) -> Sequence[Sequence[Box]]:
         """Return what is in each picture, most confident first."""

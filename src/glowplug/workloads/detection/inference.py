@@ -14,7 +14,7 @@ from glowplug.errors import InvalidInput
 from glowplug.model import RunContext
 from glowplug.workloads.detection import onnx_finder
 from glowplug.workloads.detection.drawing import as_jpeg, drawn
-from glowplug.workloads.detection.engine import Box, Engine, Finder
+from glowplug.workloads.detection.engine import Box, Engine, Finder, whole_size
 from glowplug.workloads.detection.pictures import FORMATS, LARGEST_PIXELS
 from glowplug.workloads.detection.use_values import MOST_IMAGES, Detection, Inferred, Looked, Params
 from glowplug.workloads.eight_bits import eight_bits
@@ -51,7 +51,7 @@ def infer(ctx: RunContext, engine: Engine, wish: Wish) -> Inferred:
     sizes = _checked_heads(images)
     ctx.progress(0, len(images), "opening the model")
     finder = opened(wish.model_path, engine, wish.device, wish.threads)
-    imgsz = params.imgsz or finder.imgsz
+    imgsz = finder.imgsz if finder.fixed else whole_size(params.imgsz or finder.imgsz)
     results: list[Looked] = []
     for numbers in groups(sizes, params.batch, imgsz**2):
         ctx.check()

@@ -61,6 +61,8 @@ class LibreYoloEngine:
 class LibreYoloFinder:
     """An opened detector."""
 
+    fixed = False
+
     def __init__(self, detector: Any, weights: Weights, threads: int = 0) -> None:
         self._detector = detector
         self._threads = threads

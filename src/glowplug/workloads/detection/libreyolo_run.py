@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glowplug.errors import InvalidInput, TaskFailed
-from glowplug.workloads.detection.engine import Epoch, TrainedWeights, TrainOrder, Watcher
+from glowplug.workloads.detection.engine import STRIDE, Epoch, TrainedWeights, TrainOrder, Watcher, whole_size
 from glowplug.workloads.detection.layout import laid_out
 from glowplug.workloads.detection.libreyolo_library import LibreYOLO9
 from glowplug.workloads.detection.libreyolo_names import ENGINE, FAMILY
@@ -18,7 +18,6 @@ from glowplug.workloads.detection.weights import Weights, read
 if TYPE_CHECKING:
     from libreyolo.training.callbacks import TrainEpochEvent
 
-STRIDE = 32
 FEW_STEPS = 10_000
 _AUXILIARY = ("aux.", "aux_head.")
 
@@ -31,7 +30,7 @@ class Run:
         self._watcher = watcher
         self._size = size
         self._notes = notes
-        self._imgsz = math.ceil(order.imgsz / STRIDE) * STRIDE
+        self._imgsz = whole_size(order.imgsz)
 
     def result(self) -> TrainedWeights:
         """Train to the end, and write the weights."""

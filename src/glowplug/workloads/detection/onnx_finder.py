@@ -18,12 +18,11 @@ from onnx import TensorProto
 from glowplug.errors import InvalidInput
 from glowplug.workloads.detection.boxes import Array, Found, Letterbox, best_class, chosen, corners
 from glowplug.workloads.detection.class_names import checked_names
-from glowplug.workloads.detection.engine import Box
+from glowplug.workloads.detection.engine import Box, whole_size
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
-STRIDE = 32
 SMALLEST_SIDE, LARGEST_SIDE = 32, 4096
 LARGEST_BYTES = 1 << 31
 _HOW = "give what detector.convert or Ultralytics' export writes for a detector, without a built-in NMS"
@@ -77,10 +76,11 @@ class OnnxFinder:
         self._output = session.get_outputs()[0].name
         self.names = layout.names
         self.imgsz = layout.imgsz
+        self.fixed = layout.fixed
 
     def find(self, images: Sequence[PillowImage.Image], conf: float, iou: float, imgsz: int) -> Sequence[Sequence[Box]]:
         """Return what is in each picture, most confident first. A network of one size alone sees pictures in that."""
-        side = self.imgsz if self._layout.fixed else -(-imgsz // STRIDE) * STRIDE
+        side = self.imgsz if self.fixed else whole_size(imgsz)
         rounded = self._layout.boxes == "centres"
         frames = [Letterbox.of(*image.size, side, self._layout.pad, rounded=rounded) for image in images]
         filled = [

@@ -41,7 +41,8 @@ def read(path: Path, parameter: str) -> dict[str, Any]:
         if start.startswith(magic):
             raise InvalidInput(
                 f"{parameter}: {kind} may run code when it is opened, so it is not; make a safetensors file of it with "
-                "`python -m glowplug.workloads.detection.weights FILE.pt FILE.safetensors`",
+                "`python -m glowplug.workloads.detection.weights FILE.pt FILE.safetensors`; detector.infer also takes "
+                "what `yolo export model=FILE.pt format=onnx` makes of one of Ultralytics' own",
                 fields=[parameter],
             )
     try:

@@ -94,6 +94,8 @@ class UltralyticsEngine:
 class UltralyticsFinder:
     """An opened detector."""
 
+    fixed = False
+
     def __init__(self, detector: Any, weights: Weights, device: str, threads: int = 0) -> None:
         self._detector = detector
         self._device = device
@@ -101,7 +103,7 @@ class UltralyticsFinder:
         self.names = weights.names
         self.imgsz = weights.imgsz
         # When it opens the network it takes as many threads as it likes.
-        detector.add_callback("on_predict_start", lambda predictor: torch.set_num_threads(self._count))
+        detector.add_callback("on_predict_start", lambda _: torch.set_num_threads(self._count))
 
     def find(self, images: Sequence[PillowImage.Image], conf: float, iou: float, imgsz: int) -> Sequence[Sequence[Box]]:
         """Return what is in each picture, most confident first."""

@@ -14,7 +14,7 @@ import torch
 
 from glowplug.errors import InvalidInput
 from glowplug.workloads.detection import tensors
-from glowplug.workloads.detection.engine import Epoch, TrainedWeights, TrainOrder, Watcher
+from glowplug.workloads.detection.engine import STRIDE, Epoch, TrainedWeights, TrainOrder, Watcher, whole_size
 from glowplug.workloads.detection.layout import laid_out
 from glowplug.workloads.detection.ultralytics_names import ENGINE, LICENCE, Network
 from glowplug.workloads.detection.ultralytics_network import built
@@ -22,7 +22,6 @@ from glowplug.workloads.detection.ultralytics_training import State, Training
 from glowplug.workloads.detection.weights import Weights, read
 
 CHECKPOINT = "ultralytics checkpoint"
-STRIDE = 32
 
 
 class Run:
@@ -33,7 +32,7 @@ class Run:
         self._watcher = watcher
         self._network = network
         self._notes = [f"trained by {ENGINE}, whose licence is {LICENCE}"]
-        self._imgsz = math.ceil(order.imgsz / STRIDE) * STRIDE
+        self._imgsz = whole_size(order.imgsz)
         self._told: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "best_epoch": 0, "mAP50": 0.0, "mAP50_95": -1.0}
         self._best: State = {}
         self._last: State = {}

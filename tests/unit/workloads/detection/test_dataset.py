@@ -107,7 +107,10 @@ def test_an_empty_label_file_says_that_nothing_is_there(tmp_path: Path) -> None:
 
 def test_pictures_without_any_label_cannot_be_trained_on(tmp_path: Path) -> None:
     root = write(tmp_path, {"train/a": None, "train/b": None, "val/c": BOX})
-    assert refused(root)[1:] == ["data.yaml: error: not one box to train in 2 pictures"]
+    (told,) = refused(root)[1:]
+    assert told.startswith(
+        "data.yaml: error: not one box to train in 2 pictures; the labels of images/a.jpg are looked"
+    )
 
 
 def test_a_class_without_a_box_is_warned_of_in_each_split(tmp_path: Path) -> None:
@@ -288,7 +291,9 @@ def test_pictures_that_lie_in_images_itself_are_for_training(tmp_path: Path) -> 
 
 
 def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path) -> None:
-    assert refused(tmp_path)[1:] == ["data.yaml: error: no pictures to train", "data.yaml: error: no pictures to val"]
+    assert refused(tmp_path)[1:] == [
+        f"data.yaml: error: no pictures to {split}; put some into images/{split}" for split in ("train", "val")
+    ]
 
 
 def test_a_long_report_is_bounded_and_counts_the_rest(tmp_path: Path) -> None:

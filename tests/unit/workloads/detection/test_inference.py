@@ -78,6 +78,28 @@ def test_pictures_are_looked_at_by_the_handful_and_progress_is_told(tmp_path: Pa
     assert ctx.saved == []
 
 
+def test_the_size_that_is_told_is_the_one_at_which_the_pictures_were_looked_at(tmp_path: Path, model: Path) -> None:
+    class Looking:
+        names, imgsz, fixed = ("dot",), 64, False
+
+        def find(self, images: Any, conf: float, iou: float, imgsz: int) -> Any:
+            seen.append(imgsz)
+            return [[] for _ in images]
+
+    class Opening(NoEngine):
+        def open(self, weights: Path, device: str) -> Finder:
+            return Looking()
+
+    seen: list[int] = []
+    shown = [picture(tmp_path / "a.png")]
+    (tmp_path / "weights").write_bytes(b"\x80")
+    for asked, told in [(70, 96), (None, 64)]:
+        wish = Wish(tmp_path / "weights", shown, Params(imgsz=asked, draw=False), "cpu", 1)
+        assert infer(Remembering(tmp_path / "run"), Opening(), wish).imgsz == told
+        assert seen.pop() == told
+    assert looked(Remembering(tmp_path / "run"), model, *shown, imgsz=640).imgsz == 64
+
+
 def test_a_cancel_ends_it_between_two_handfuls(tmp_path: Path, model: Path) -> None:
     ctx = Remembering(tmp_path / "run", stop=Canceled(), checks=1)
     images = [picture(tmp_path / f"{number}.png") for number in range(3)]
