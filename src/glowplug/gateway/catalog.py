@@ -15,6 +15,10 @@ from glowplug.lifecycle import Startable
 from glowplug.store import ModelInfo, Store, TaskInfo
 
 FIELDS_SHOWN = 8
+VALUE_SHOWN = 60
+LONGEST_REASON = 300
+# jsonschema says "is too long", and not how long it may be.
+_LIMITS = {"maxLength": "at most", "maxItems": "at most", "minLength": "at least", "minItems": "at least"}
 
 
 def model_of(task: str) -> str:
@@ -119,7 +123,7 @@ def budget_of(task: TaskInfo | None) -> Budget:
 
 def _explained(task: str, errors: list[ValidationError]) -> InvalidInput:
     errors.sort(key=lambda error: [str(part) for part in error.absolute_path])
-    fields = [{"path": _path(one), "message": one.message[:200]} for one in map(_meant, errors[:FIELDS_SHOWN])]
+    fields = [{"path": _path(one), "message": _reason(one)} for one in map(_meant, errors[:FIELDS_SHOWN])]
     first = fields[0]
     return InvalidInput(f"{task}: {first['path'] or 'input'}: {first['message']}", task=task, fields=fields)
 
@@ -130,5 +134,16 @@ def _meant(error: ValidationError) -> ValidationError:
     return _meant(meant[0]) if len({one.schema_path[0] for one in meant}) == 1 else error
 
 
+def _reason(error: ValidationError) -> str:
+    """Return what is wrong: messages begin with the value, and a long one must not push out what they say of it."""
+    said, value = str(error.message), repr(error.instance)
+    if len(value) > VALUE_SHOWN and said.startswith(value):
+        # The last character closes the text or the list.
+        said = f"{value[:VALUE_SHOWN]}…{value[-1]}{said[len(value) :]}"
+    if error.validator in _LIMITS:
+        said += f": {len(error.instance)}, {_LIMITS[error.validator]} {error.validator_value}"
+    return said if len(said) <= LONGEST_REASON else said[:LONGEST_REASON] + "…"
+
+
 def _path(error: ValidationError) -> str:
-    return ".".join(str(part) for part in error.absolute_path)
+    return ".".join(str(part)[:VALUE_SHOWN] for part in error.absolute_path)

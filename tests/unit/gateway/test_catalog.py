@@ -155,6 +155,45 @@ class TestInputs:
             (await knowing()).check("echo.say", {"text": ["x" * 100_000]})
         assert len(caught.value.message) < 400
 
+    @pytest.mark.parametrize(
+        ("schema", "value", "reason"),
+        [
+            ({"maxLength": 10_000}, "x " * 6000, "is too long: 12000, at most 10000"),
+            ({"maxItems": 100}, ["word"] * 101, "is too long: 101, at most 100"),
+            ({"minItems": 2}, ["x" * 500], "is too short: 1, at least 2"),
+            ({"minLength": 1}, "", "'' should be non-empty: 0, at least 1"),
+            ({"enum": ["png", "webp"]}, "x" * 500, "is not one of ['png', 'webp']"),
+            ({"pattern": "^[a-z]+$"}, "7" * 500, "does not match '^[a-z]+$'"),
+            ({"type": "string"}, ["word"] * 500, "is not of type 'string'"),
+            ({"type": "integer"}, {"word": "x" * 500}, "is not of type 'integer'"),
+            ({"maximum": 8}, 10**400, "is greater than the maximum of 8"),
+            ({"uniqueItems": True}, ["x" * 500] * 2, "has non-unique elements"),
+            ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "x" * 500, "is not of type 'integer'"),
+            (
+                {"anyOf": [{"type": "integer"}, {"enum": [[]]}]},
+                "x" * 500,
+                "is not valid under any of the given schemas",
+            ),
+        ],
+    )
+    async def test_of_a_long_value_some_is_shown_and_all_of_the_reason(
+        self, schema: dict[str, Any], value: Any, reason: str
+    ) -> None:
+        task = TaskInfo("m.t", input_schema={"type": "object", "properties": {"prompt": schema}})
+        made = await knowing(ModelInfo("m", "1", (task,)))
+        with pytest.raises(InvalidInput) as caught:
+            made.check("m.t", {"prompt": value})
+        assert caught.value.message.endswith(reason)
+        assert caught.value.data["fields"][0]["message"].endswith(reason)
+        assert len(caught.value.message) < 200
+
+    async def test_a_reason_and_a_place_without_end_are_cut(self) -> None:
+        words = TaskInfo("m.t", input_schema={"additionalProperties": {"enum": [str(n) for n in range(500)]}})
+        made = await knowing(ModelInfo("m", "1", (words,)))
+        with pytest.raises(InvalidInput, match="x: 'y' is not one of") as caught:
+            made.check("m.t", {"x" * 5000: "y"})
+        assert len(caught.value.message) < 500
+
 
 def test_the_budget_is_the_task_authors() -> None:
     assert budget_of(TaskInfo("m.t", errors=1, crashes=7)) == Budget(errors=1, crashes=7)
