@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -80,6 +81,7 @@ def _image(stream: BytesIO) -> Any:
         image = Image.open(stream, formats=FORMATS)
         _check_pixels(image.width, image.height)
         image.load()
+        _check_numbers(image)
     except Image.DecompressionBombError as error:
         raise ValueError(f"the image has more than {LARGEST_PIXELS} pixels") from error
     except ValueError:
@@ -90,6 +92,12 @@ def _image(stream: BytesIO) -> Any:
         why = f"not an image of {', '.join(FORMATS)}" if unknown else f"the image is broken: {error}"
         raise ValueError(why) from error
     return image
+
+
+def _check_numbers(image: Any) -> None:
+    # Without NumPy, which may be absent: a sum holds what is no number, and those of 32 bits cannot outgrow 64.
+    if image.mode == "F" and not math.isfinite(sum(memoryview(image.tobytes()).cast("f"))):
+        raise ValueError("the image has colours that are no finite numbers (NaN or infinity)")
 
 
 def _check_pixels(width: int, height: int) -> None:

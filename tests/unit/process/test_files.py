@@ -144,6 +144,19 @@ def test_whatever_a_decoder_stumbles_over_is_a_broken_picture(
         opener.open_file(url(pictured()), "image")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_picture_with_a_colour_that_is_no_number_is_refused(opener: Files, number: float) -> None:
+    picture = Image.new("F", (4, 3), 3e38)
+    stream = BytesIO()
+    picture.save(stream, "TIFF")
+    whole: Any = opener.open_file(url(stream.getvalue()), "image")
+    assert whole.getpixel((0, 0)) == pytest.approx(3e38)
+    picture.putpixel((2, 2), number)
+    picture.save(stream := BytesIO(), "TIFF")
+    with pytest.raises(ValueError, match="no finite numbers"):
+        opener.open_file(url(stream.getvalue()), "image")
+
+
 @pytest.mark.parametrize("chunk", [b"zTXt", b"iCCP"])
 def test_a_picture_whose_text_or_profile_unpacks_without_end_is_refused(opener: Files, chunk: bytes) -> None:
     swollen = b"a\0\0" + zlib.compress(b"a" * (8 << 20), 9)

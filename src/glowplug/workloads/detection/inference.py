@@ -17,7 +17,7 @@ from glowplug.workloads.detection.drawing import as_jpeg, drawn
 from glowplug.workloads.detection.engine import Box, Engine, Finder, whole_size
 from glowplug.workloads.detection.pictures import FORMATS, LARGEST_PIXELS
 from glowplug.workloads.detection.use_values import MOST_IMAGES, Detection, Inferred, Looked, Params
-from glowplug.workloads.eight_bits import eight_bits
+from glowplug.workloads.eight_bits import FLOATING, NO_SCALE, eight_bits
 
 DECIMALS = 2
 LONGEST_SIDE = 65_500
@@ -76,7 +76,9 @@ def picture(path: Path, number: int) -> Image.Image:
     """Return the picture in a file, upright and in colour. Raises `InvalidInput`, which names its place in the list."""
     try:
         with Image.open(path, formats=FORMATS) as found:
-            return eight_bits(ImageOps.exif_transpose(found)).convert("RGB")
+            return eight_bits(ImageOps.exif_transpose(found), f"images.{number}").convert("RGB")
+    except InvalidInput:
+        raise
     except Exception as error:
         # Whatever a decoder stumbles over, it lies in the picture.
         raise _wrong(f"images.{number}", f"{path.name[:80]}: the picture is broken: {error}") from error
@@ -113,9 +115,9 @@ def _wrong_heads(images: Sequence[Path], sizes: list[int]) -> Iterator[tuple[int
     for number, path in enumerate(images):
         try:
             with Image.open(path, formats=FORMATS) as found:
-                pixels, side = found.width * found.height, max(found.size)
+                pixels, side, mode = found.width * found.height, max(found.size), found.mode
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            pixels, side = LARGEST_PIXELS + 1, 0
+            pixels, side, mode = LARGEST_PIXELS + 1, 0, ""
         except Exception:  # noqa: BLE001 - see `picture`
             yield number, f"{path.name[:80]}: not a picture of {', '.join(FORMATS)}"
             continue
@@ -123,6 +125,8 @@ def _wrong_heads(images: Sequence[Path], sizes: list[int]) -> Iterator[tuple[int
             yield number, f"{path.name[:80]}: more than {LARGEST_PIXELS} pixels"
         if side > LONGEST_SIDE:
             yield number, f"{path.name[:80]}: more than {LONGEST_SIDE} pixels on a side"
+        if mode == FLOATING:
+            yield number, f"{path.name[:80]}: {NO_SCALE}"
         sizes.append(pixels)
 
 

@@ -96,7 +96,7 @@ def upright(picture: Picture, name: str) -> Picture:
         raise InvalidInput(f"{name}: pictures in CIELAB colours are not read; send it in RGB", fields=[name])
     try:
         picture.load()
-        return eight_bits(ImageOps.exif_transpose(picture))
+        return eight_bits(ImageOps.exif_transpose(picture), name)
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInput(f"{name}: the image is broken: {error}", fields=[name]) from error
 

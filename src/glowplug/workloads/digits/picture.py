@@ -89,7 +89,7 @@ def read(picture: Image.Image) -> Pixels:
 
 def _gray(picture: Image.Image) -> Gray:
     try:
-        picture = eight_bits(picture).convert("RGBA")
+        picture = eight_bits(picture, "image").convert("RGBA")
     except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInput(f"the image is broken: {error}", fields=["image"]) from error
     picture.thumbnail((LARGEST_READ, LARGEST_READ), Image.Resampling.BOX)

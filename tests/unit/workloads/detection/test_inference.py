@@ -150,6 +150,14 @@ def test_bad_pictures_are_named_before_any_is_looked_at(tmp_path: Path, model: P
     assert ctx.told == []
 
 
+def test_a_picture_of_floating_point_numbers_is_named_before_any_is_looked_at(tmp_path: Path, model: Path) -> None:
+    ctx = Remembering(tmp_path / "run")
+    Image.new("F", (64, 64), 0.5).save(tmp_path / "depth.tif")
+    with pytest.raises(InvalidInput, match=r"images\.1: depth\.tif: its colours are floating"):
+        looked(ctx, model, picture(tmp_path / "good.png"), tmp_path / "depth.tif")
+    assert ctx.told == []
+
+
 def test_many_bad_pictures_are_counted(tmp_path: Path, model: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("no picture")
