@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -56,3 +57,6 @@ def test_a_worker_that_leaves_in_the_middle_of_a_picture_hands_it_on_and_nobody_
         event["data"]["preview"] for event in events if event["type"] == "progress" and event["data"]["preview"]
     ]
     assert picture(plug, previews[-1]).startswith(b"\xff\xd8")
+    for attempt in {preview.rpartition("/")[0] for preview in previews}:
+        numbers = dict.fromkeys(int(one.stem) for one in map(PurePosixPath, previews) if str(one.parent) == attempt)
+        assert list(numbers) == list(range(1, len(numbers) + 1)), "each preview that is stored is told of"

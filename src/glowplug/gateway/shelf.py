@@ -150,7 +150,9 @@ class Shelf:
                     self._keep(report.hold.job_id, note.progress.preview.removeprefix(SCHEME))
 
     def _keep(self, job_id: str, key: str) -> None:
-        self._previews.setdefault(job_id, deque(maxlen=PREVIEWS_REMEMBERED)).append(key)
+        kept = self._previews.setdefault(job_id, deque(maxlen=PREVIEWS_REMEMBERED))
+        if key not in kept:
+            kept.append(key)
         self._previews.move_to_end(job_id)
         if len(self._previews) > JOBS_REMEMBERED:
             self._previews.popitem(last=False)

@@ -131,6 +131,7 @@ class ProcessRunContext(RunContext):
         self._held: Progressed | None = None
         self._progressed_at = self._previewed_at = -math.inf
         self._previews = self._files = 0
+        self._shown: str | None = None
         self._confirmed = threading.Event()
         self._accepted = False
 
@@ -151,11 +152,12 @@ class ProcessRunContext(RunContext):
     def progress(self, done: float, total: float | None = None, note: str = "", preview: bytes | None = None) -> None:
         """Report progress; cheap enough for every step. `preview` is a small PNG or JPEG, throttled."""
         now = time.monotonic()
-        uri = None
-        if preview is not None and now - self._previewed_at >= PREVIEW_SECONDS:
-            uri, self._previewed_at = self._save_preview(preview), now
-        message = Progressed(self.item.id, float(done), None if total is None else float(total), note, uri)
-        if uri is None and now - self._progressed_at < PROGRESS_SECONDS:
+        fresh = preview is not None and now - self._previewed_at >= PREVIEW_SECONDS
+        if preview is not None and fresh:
+            self._shown, self._previewed_at = self._save_preview(preview), now
+        # Named until the next one is there: of reports in a row only the last may travel, and it says all that is so.
+        message = Progressed(self.item.id, float(done), None if total is None else float(total), note, self._shown)
+        if not fresh and now - self._progressed_at < PROGRESS_SECONDS:
             self._held = message
             return
         self._held, self._progressed_at = None, now

@@ -199,7 +199,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag=25):
 
 
 class Progressed(msgspec.Struct, frozen=True, array_like=True, tag=26):
-    """How far a call is; `preview` is the reference of an artifact that was `Saved` before."""
+    """How far a call is; `preview` is the reference of the newest one, an artifact that was `Saved` before."""
 
     id: str
     done: float

@@ -120,10 +120,20 @@ def test_previews_are_throttled_and_saved_before_they_are_named(run: ProcessRunC
         time.now += 0.125
     saved = [message.artifact.key for message in host.heard if isinstance(message, Saved)]
     assert saved == ["jobs/1/1/preview/1.png", "jobs/1/1/preview/2.png", "jobs/1/1/preview/3.png"]
-    named = [message.preview for message in host.heard if isinstance(message, Progressed) and message.preview]
-    assert named == [f"artifact:{key}" for key in saved]
+    named = [message.preview for message in host.heard if isinstance(message, Progressed)]
+    assert list(dict.fromkeys(named)) == [f"artifact:{key}" for key in saved]
     assert isinstance(host.heard[0], Saved)
     assert run.saved == []
+
+
+def test_a_preview_is_named_until_there_is_another(run: ProcessRunContext, host: Host, time: Time) -> None:
+    run.progress(1, 9)
+    for step in range(2, 9):
+        time.now += 0.3
+        run.progress(step, 9, preview=PNG if step in (3, 7) else None)
+    named = [message.preview for message in host.heard if isinstance(message, Progressed)]
+    first, second = "artifact:jobs/1/1/preview/1.png", "artifact:jobs/1/1/preview/2.png"
+    assert named == [None, None, first, first, first, first, second, second]
 
 
 def test_a_preview_that_is_no_picture_is_the_tasks_mistake(run: ProcessRunContext) -> None:
