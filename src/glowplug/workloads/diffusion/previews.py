@@ -50,15 +50,23 @@ class ColourMap:
 
 
 def colour_map(vae: Any) -> ColourMap | None:
-    """Return the map of an autoencoder, learned at the first call; None if it has none, as with video."""
+    """Return the map of an autoencoder, learned at the first call; None if it has none, as with video.
+
+    Where the device has no room for that it is None too, and the next call tries again.
+    """
     if vae not in _learned:
-        _learned[vae] = _learn(vae)
+        try:
+            _learned[vae] = _learn(vae)
+        except torch.OutOfMemoryError:
+            return None
     return _learned[vae]
 
 
 def _learn(vae: Any) -> ColourMap | None:
     try:
         colours, latents = _examples(vae)
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, RuntimeError, TypeError, ValueError):
         # An autoencoder of another kind; pictures come without previews.
         return None
@@ -85,13 +93,15 @@ def _examples(vae: Any) -> tuple[Tensor, Tensor]:
 def _precise(vae: Any) -> Iterator[None]:
     """Hold an autoencoder in float32 that overflows in float16, as SDXL's does; the way back loses nothing."""
     before = vae.dtype
-    if before == torch.float16 and vae.config.get("force_upcast"):
-        vae.to(torch.float32)
+    if before != torch.float16 or not vae.config.get("force_upcast"):
+        yield
+        return
     try:
+        vae.to(torch.float32)
         yield
     finally:
-        if vae.dtype != before:
-            vae.to(before)
+        # Also where there was room for half of it only.
+        vae.to(before)
 
 
 def jpeg(picture: Image.Image) -> bytes:

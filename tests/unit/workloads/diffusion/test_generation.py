@@ -557,6 +557,36 @@ def test_an_autoencoder_of_another_kind_has_no_previews(tiny: dict[str, Loaded],
     assert colour_map(Video()) is None
 
 
+class Crowded(Mirror):
+    """Has no room for its colours at first, in float16 and half widened."""
+
+    dtype = torch.float16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config["force_upcast"] = True
+        self.parts = [torch.float16, torch.float16]
+        self.room = False
+
+    def to(self, dtype: torch.dtype) -> None:
+        self.parts[0] = dtype
+        if dtype == torch.float32 and not self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.parts[1] = dtype
+
+    def encode(self, pixels: torch.Tensor) -> Any:
+        return super().encode(pixels.float())
+
+
+def test_one_time_without_room_takes_previews_from_that_job_alone() -> None:
+    vae = Crowded()
+    assert colour_map(vae) is None
+    assert vae.parts == [torch.float16, torch.float16]
+    vae.room = True
+    assert colour_map(vae) is not None
+    assert vae.parts == [torch.float16, torch.float16]
+
+
 def test_the_class_works_as_a_plain_object(tiny: dict[str, Loaded]) -> None:
     ctx = RunContext()
     assert model(tiny["flux"]).generate(ctx, prompt="a fox", steps=1).images == ["artifact:local/image-01.png"]
