@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from glowplug.errors import SettingsError
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OWN = {"hibari": "glowplug.workloads.speech.hibari_engine:opened"}
+_OF_ONES_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 class Engine(Protocol):
@@ -44,19 +48,26 @@ class Engine(Protocol):
 def opened(target: str, options: Mapping[str, str]) -> Engine:
     """Return the engine that `target` stands for: "hibari", or `module:function` of one's own, called with `options`.
 
+    Modules of one's own are looked for as those of models are: in the folder that we are in, too.
+
     Raises:
         SettingsError: there is no such module or function, or an option is wrong.
         MissingExtra: its libraries are not installed.
     """
-    module, _, function = OWN.get(target, target).partition(":")
-    if not module or not function:
+    if target not in OWN and not _OF_ONES_OWN.fullmatch(target):
         raise SettingsError(f"option engine={target!r}: expected {', '.join(OWN)} or module:function")
+    module, _, function = OWN.get(target, target).partition(":")
+    here = str(Path.cwd())
+    if target not in OWN and here not in sys.path:
+        sys.path.insert(0, here)
     try:
         found: Any = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
-        if (error.name or "") not in (module, module.partition(".")[0]):
+        # A module that the engine itself needs is another story, and its own message tells it.
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        raise SettingsError(f"option engine={target!r}: there is no module {error.name}") from error
+        said = f"option engine={target!r}: there is no module {error.name} (looked from {here})"
+        raise SettingsError(said) from error
     except AttributeError as error:
         raise SettingsError(f"option engine={target!r}: {module} has no {function}") from error
     return cast("Engine", found(options))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,11 @@ def test_a_recording_tells_its_progress_and_what_it_is(tmp_path: Path) -> None:
     ("target", "said"),
     [
         ("espeak", "expected hibari or module:function"),
-        ("no_such_module_anywhere:opened", "no module no_such_module_anywhere"),
+        ("no_such_module_anywhere:opened", r"no module no_such_module_anywhere \(looked from /"),
+        ("json.no_such.module:opened", r"no module json\.no_such "),
+        ("my_piper.py:", "expected hibari or module:function"),
+        ("../my_piper:opened", "expected hibari"),
+        (".my_piper:opened", "expected hibari"),
         (f"{__name__}:nothing", "has no nothing"),
         (":opened", "expected hibari"),
     ],
@@ -145,6 +150,26 @@ def test_a_recording_tells_its_progress_and_what_it_is(tmp_path: Path) -> None:
 def test_an_engine_that_is_not_there_is_a_wrong_option(target: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         opened(target, {})
+
+
+@pytest.fixture
+def written_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the name of an engine that lies in the folder that we are in, which nobody put on the path."""
+    (tmp_path / "an_engine_of_ones_own.py").write_text(f"from {__name__} import beeps as opened\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    yield "an_engine_of_ones_own:opened"
+    sys.modules.pop("an_engine_of_ones_own", None)
+
+
+def test_an_engine_is_looked_for_in_the_folder_we_are_in(written_engine: str) -> None:
+    assert opened(written_engine, {}).name == "beeps"
+
+
+def test_what_an_engine_of_ones_own_lacks_is_told_as_it_is(written_engine: str) -> None:
+    Path("an_engine_of_ones_own.py").write_text("import not_installed_anywhere\n")
+    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+        opened(written_engine, {})
 
 
 @pytest.mark.parametrize(("option", "value"), [("voices", "heart,nobody"), ("voices", ","), ("threads", "many")])
