@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 SMALLEST_SIDE, LARGEST_SIDE = 32, 4096
 LARGEST_BYTES = 1 << 31
+MOST_PLACES = 1 << 20
+"""Where things may be, in a picture: three times as many as there are in the largest."""
+ENDLESS = frozenset({"Loop", "Scan"})
+"""No detector needs them, and a run inside the library hears of no cancellation."""
+ANSWERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
 _HOW = "give what detector.convert or Ultralytics' export writes for a detector, without a built-in NMS"
 
 
@@ -100,10 +105,12 @@ class OnnxFinder:
             answers: Array = self._session.run([self._output], {self._input: part})[0]
         except Exception as error:
             raise _wrong(f"ONNX Runtime cannot run it: {str(error).partition(chr(10))[0][:200]}") from error
-        if answers.ndim != 3 or answers.shape[:2] != (len(part), 4 + len(self.names)):
+        if answers.ndim != 3 or answers.shape[:2] != (len(part), 4 + len(self.names)) or answers.shape[2] > MOST_PLACES:
             raise _wrong(
                 f"the network answers {list(answers.shape)}, not a box and {len(self.names)} scores for each place"
             )
+        if np.isnan(answers).any():
+            raise _wrong("the network answers what are no numbers (NaN); its weights are damaged")
         return answers
 
     def _boxes(self, answer: Array, conf: float, iou: float, frame: Letterbox) -> list[Box]:
@@ -139,7 +146,7 @@ def opened(path: Path, device: str = "cpu", threads: int = 0) -> OnnxFinder:
         # ONNX Runtime's errors have no base but this one.
         raise _wrong(f"ONNX Runtime cannot open it: {str(error).partition(chr(10))[0][:200]}") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)" or outputs[0].type not in ANSWERS:
         raise _wrong(f"the network is no detector: {len(inputs)} inputs, {len(outputs)} outputs")
     said = session.get_modelmeta().custom_metadata_map or {}
     return OnnxFinder(session, Layout.of(said, inputs[0].shape))
@@ -155,20 +162,29 @@ def _check(data: bytes) -> None:
         raise _wrong("neither weights that detector.train writes nor an ONNX file, or cut off") from error
     if not model.graph.node:
         raise _wrong("neither weights that detector.train writes nor an ONNX file, or cut off")
-    held = [tensor for part in (model.graph, *model.functions) for tensor in _tensors(part)]
+    parts = [inner for part in (model.graph, *model.functions) for inner in _graphs(part)]
+    if any(node.op_type in ENDLESS for part in parts for node in part.node):
+        raise _wrong("the network has loops, which may never end and cannot be stopped")
+    held = [tensor for part in parts for tensor in _tensors(part)]
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in held):
         raise _wrong("its tensors are in other files, which are not opened; write it as one file")
 
 
+def _graphs(graph: Any) -> Iterator[Any]:
+    """Yield a graph or function, and every graph in it."""
+    yield graph
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        for inner in (one for one in (attribute.g, *attribute.graphs) if one.ByteSize()):
+            yield from _graphs(inner)
+
+
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield every tensor in a graph or function, wherever it stands."""
+    """Yield every tensor that stands in a graph or function itself."""
     sparse = list(getattr(graph, "sparse_initializer", ()))
     yield from getattr(graph, "initializer", ())
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)
         sparse += (attribute.sparse_tensor, *attribute.sparse_tensors)
-        for inner in (one for one in (attribute.g, *attribute.graphs) if one.ByteSize()):
-            yield from _tensors(inner)
     for one in sparse:
         yield from (one.values, one.indices)
 

@@ -20,6 +20,8 @@ from glowplug.workloads.detection.class_names import checked_names
 
 KIND = "detector"
 SMALLEST_SIDE, LARGEST_SIDE = 32, 4096
+TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64)
+"""Of the tensors, counters among them: what is quantised would be taken for plain numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,11 @@ def _of(tree: Mapping[str, Any], engine: str) -> Weights:
     names, imgsz, state = checked_names([str(name) for name in tree["names"]]), int(tree["imgsz"]), dict(tree["state"])
     if not SMALLEST_SIDE <= imgsz <= LARGEST_SIDE:
         raise ValueError(f"a picture size of {imgsz}, where {SMALLEST_SIDE} to {LARGEST_SIDE} are expected")
-    if not all(isinstance(value, torch.Tensor) and bool(torch.isfinite(value).all()) for value in state.values()):
-        raise ValueError("some of its numbers are none (NaN or infinite)")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.dtype not in TYPES:
+            raise ValueError(f"{str(name)[:80]} holds no numbers of a network")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError("some of its numbers are none (NaN or infinite)")
     return Weights(engine, str(tree["family"]), str(tree["size"]), names, imgsz, state)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from glowplug.errors import InvalidInput, SettingsError
-from glowplug.workloads.embeddings.network import Network
+from glowplug.workloads.embeddings.network import Network, unfit
 from glowplug.workloads.embeddings.passes import passes
 from glowplug.workloads.embeddings.values import Embedding
 
@@ -80,6 +80,7 @@ class Encoder:
 
         Raises:
             InvalidInput: the model's vectors are shorter than `dimensions`.
+            TaskFailed: the network cannot be run, or answers no vectors.
         """
         encodings = self._encoded(texts)
         lengths = [len(encoding.ids) for encoding in encodings]
@@ -111,7 +112,10 @@ class Encoder:
     def _vectors(self, encodings: Sequence[Encoding]) -> Floats:
         ids, mask = _padded(encodings)
         hidden = self._network({"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
-        return hidden[:, 0] if self._layout.pools_first else _mean(hidden, mask)
+        vectors = hidden[:, 0] if self._layout.pools_first else _mean(hidden, mask)
+        if not np.isfinite(vectors).all():
+            raise unfit("it answers what are no numbers (NaN or infinite), so its weights are damaged")
+        return vectors
 
     def _note(self, dimensions: int | None, width: int) -> str | None:
         if dimensions is None or dimensions == width:

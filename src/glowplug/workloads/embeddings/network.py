@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from glowplug.errors import SettingsError
+from glowplug.errors import SettingsError, TaskFailed
 from glowplug.workloads.embeddings.bert import Shape, encoder
 
 READ_BYTES = 8 * 1024 * 1024
@@ -43,9 +43,20 @@ class Network:
         self.inputs = frozenset(put.name for put in session.get_inputs())
 
     def __call__(self, values: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Return the first output, taking of `values` what the network asks for."""
-        outputs: list[NDArray[np.float32]] = self._session.run(None, {name: values[name] for name in self.inputs})
-        return outputs[0]
+        """Return the first output, taking of `values` what the network asks for: a vector for each token.
+
+        Raises:
+            TaskFailed: it cannot be run, or answers something else.
+        """
+        shape = values["input_ids"].shape
+        try:
+            found = self._session.run(None, {name: values[name] for name in self.inputs})[0]
+        except Exception as error:  # the library's own classes are no part of its interface
+            raise unfit(str(error).partition(chr(10))[0][:200], type(error).__name__) from error
+        if found.ndim != 3 or found.shape[:2] != shape:
+            raise unfit(f"it answers {list(found.shape)} to {list(shape)} tokens")
+        hidden: NDArray[np.float32] = found
+        return hidden
 
 
 def opened(path: Path, data: bytes, config: Mapping[str, Any], threads: int) -> Network:
@@ -68,9 +79,17 @@ def opened(path: Path, data: bytes, config: Mapping[str, Any], threads: int) -> 
     return network
 
 
+def unfit(why: str, error_class: str = "ValueError") -> TaskFailed:
+    """Return the error of a network that does not do what it should."""
+    told = f"the network cannot be used: {why}; take network, tokenizer and config from one model"
+    return TaskFailed(told, error_class=error_class)
+
+
 def _from_weights(data: bytes, config: Mapping[str, Any], options: onnxruntime.SessionOptions) -> Network:
     tensors = {name.removeprefix("bert."): tensor for name, tensor in load(data).items()}
     graph, names = encoder(Shape.of(config), {name: tensor.shape for name, tensor in tensors.items()})
+    if odd := [name for name in names if tensors[name].dtype.kind != "f"]:
+        raise SettingsError(f"{odd[0]} is of the type {tensors[odd[0]].dtype}; quantised weights are read as ONNX only")
     weights = [onnxruntime.OrtValue.ortvalue_from_numpy(tensors[name].astype(np.float32, copy=False)) for name in names]
     options.add_external_initializers(names, weights)
     return Network(_session(graph, options), weights)

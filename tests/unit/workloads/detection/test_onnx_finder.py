@@ -159,6 +159,55 @@ def test_what_is_no_detector_is_refused_in_words(tmp_path: Path, kind: str, said
     assert caught.value.data["fields"] == ["model_path"]
 
 
+def answering(path: Path, shape: tuple[int, int, int], value: Any) -> Path:
+    """Write a network that answers the same to everything."""
+    model, filled = network(), numpy_helper.from_array(np.array([value]), "")
+    kind = helper.np_dtype_to_tensor_dtype(np.array([value]).dtype)
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), "shape"))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["shape"], ["output"], value=filled))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("output", kind, [None, None, None]))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "said"),
+    [
+        ((1, 6, 4), np.float32("nan"), "answers what are no numbers"),
+        ((1, 6, 2_000_000), np.float32(0), r"answers \[1, 6, 2000000\], not a box and 2 scores"),
+        ((1, 6, 4), np.int64(1), "the network is no detector"),
+        ((1, 6, 4), np.bool_(1), "the network is no detector"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused_in_words(
+    tmp_path: Path, shape: tuple[int, int, int], value: Any, said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"^model_path: .*{said}"):
+        found(answering(tmp_path / "m.onnx", shape, value), picture(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize("value", [np.float32(0.25), np.float16(0.25), np.float64(0.25)])
+def test_answers_of_any_plain_kind_are_taken(tmp_path: Path, value: Any) -> None:
+    assert found(answering(tmp_path / "m.onnx", (1, 6, 4), value), picture(tmp_path / "a.png")) == [[]]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_network_that_may_never_end_is_not_run(tmp_path: Path, deep: bool) -> None:
+    told = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("n", 7), ("on", 9), ("x", 1))]
+    same = [helper.make_node("Identity", [name], [f"{name}2"]) for name in ("on", "x")]
+    body = helper.make_graph(
+        same, "body", told, [helper.make_tensor_value_info(f"{name}2", 1, []) for name in ("on", "x")]
+    )
+    loop = helper.make_node("Loop", ["", "yes", "images"], ["output"], body=body)
+    inner = helper.make_graph([loop], "inner", [], [])
+    model = network()
+    model.graph.node.append(helper.make_node("If", ["yes"], ["output"], then_branch=inner) if deep else loop)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInput, match="the network has loops, which may never end"):
+        opened(tmp_path / "m.onnx")
+
+
 def test_what_may_be_onnx_is_told_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
     assert is_onnx(written(tmp_path / "best.pt"))
     (tmp_path / "weights.onnx").write_bytes((8).to_bytes(8, "little") + b'{"a": 1}')

@@ -315,7 +315,11 @@ def test_a_tree_of_tensors_comes_back_as_it_was(tmp_path: Path) -> None:
         ({"imgsz": float("inf")}, "infinity"),
         ({"names": []}, "0 class names"),
         ({"names": ["a", "b\n", "c"]}, "a class name is too long or cannot be printed"),
-        ({"state": {"x": 1}}, "some of its numbers are none"),
+        ({"state": {"x": 1}}, "x holds no numbers of a network"),
+        ({"state": {1: torch.zeros(1)}}, "1 holds no numbers of a network"),
+        ({"state": {"x": torch.zeros(1, dtype=torch.float8_e4m3fn)}}, "x holds no numbers of a network"),
+        ({"state": {"x": torch.zeros(1, dtype=torch.int8)}}, "x holds no numbers of a network"),
+        ({"state": {"x": torch.zeros(1, dtype=torch.complex64)}}, "x holds no numbers of a network"),
         ({"state": {"x": torch.tensor([1.0, float("nan")])}}, "some of its numbers are none"),
     ],
 )

@@ -6,16 +6,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
-from tests.unit.workloads.embeddings.folders import HEADS, POSITIONS, WIDTH, bert
+from safetensors.numpy import save_file
+from tests.unit.workloads.embeddings.folders import HEADS, POSITIONS, WIDTH, bert, exported, small_files
 
-from glowplug.errors import SettingsError
+from glowplug.errors import SettingsError, TaskFailed
 from glowplug.load_context import LoadContext
+from glowplug.model import Batch, RunContext
 from glowplug.workloads.embeddings.model import Embeddings
+from glowplug.workloads.embeddings.values import Embedding
 
 
-def load(folder: Path) -> None:
-    Embeddings().load(LoadContext(options={"source": str(folder)}))
+def load(folder: Path) -> Embeddings:
+    model = Embeddings()
+    model.load(LoadContext(options={"source": str(folder), "threads": "1"}))
+    return model
+
+
+def embed(folder: Path) -> Embedding:
+    return load(folder).embed(RunContext(), Batch(["a cat"]))[0]
 
 
 @pytest.mark.parametrize(
@@ -64,3 +75,45 @@ def test_json_that_is_no_object_is_a_damaged_file(tmp_path: Path, name: str, tex
 def test_trained_dimensions_that_are_none_are_not_taken(tmp_path: Path) -> None:
     bert(tmp_path, config={"matryoshka_dimensions": 7})
     load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool", "uint16"])
+def test_weights_that_are_no_plain_numbers_are_not_taken_for_some(tmp_path: Path, dtype: str) -> None:
+    weights = bert(tmp_path)
+    save_file({name: value.astype(dtype) for name, value in weights.items()}, tmp_path / "model.safetensors")
+    with pytest.raises(SettingsError, match=rf"is of the type {dtype}; quantised weights are read as ONNX only"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_weights_of_another_plain_type_are_taken(tmp_path: Path, dtype: str) -> None:
+    weights = bert(tmp_path)
+    save_file({name: value.astype(dtype) for name, value in weights.items()}, tmp_path / "model.safetensors")
+    assert embed(tmp_path).tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("embeddings.LayerNorm.bias", np.full(WIDTH, np.nan, np.float32), "no numbers .* weights are damaged"),
+        ("embeddings.word_embeddings.weight", np.zeros((3, WIDTH), np.float32), "out of data bounds"),
+        ("embeddings.word_embeddings.weight", np.zeros(WIDTH, np.float32), "RUNTIME|FAIL"),
+    ],
+)
+def test_a_network_that_cannot_answer_says_so_at_its_first_text(
+    tmp_path: Path, name: str, value: np.ndarray[Any, Any], why: str
+) -> None:
+    save_file(bert(tmp_path) | {name: value}, tmp_path / "model.safetensors")
+    with pytest.raises(TaskFailed, match=rf"the network cannot be used: .*{why}") as caught:
+        embed(tmp_path)
+    assert "take network, tokenizer and config from one model" in caught.value.message
+
+
+def test_an_export_that_answers_no_vector_a_token_says_so(tmp_path: Path) -> None:
+    small_files(tmp_path)
+    model = onnx.load_model_from_string(exported("input_ids", "attention_mask"))
+    model.graph.output[0].name = "numbers"
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(TaskFailed, match=r"it answers \[1, 4\] to \[1, 4\] tokens"):
+        embed(tmp_path)
