@@ -102,8 +102,6 @@ class UltralyticsFinder:
         self._threads = threads
         self.names = weights.names
         self.imgsz = weights.imgsz
-        # When it opens the network it takes as many threads as it likes.
-        detector.add_callback("on_predict_start", lambda _: torch.set_num_threads(self._count))
 
     def find(self, images: Sequence[PillowImage.Image], conf: float, iou: float, imgsz: int) -> Sequence[Sequence[Box]]:
         """Return what is in each picture, most confident first."""
@@ -111,6 +109,12 @@ class UltralyticsFinder:
             return []
         how = {"conf": conf, "iou": iou, "imgsz": imgsz, "device": self._device, "verbose": False, "rect": False}
         with machine.threads(self._threads or machine.useful_threads(len(images) * imgsz**2)):
-            self._count = torch.get_num_threads()
+            self._keep_threads()
             found = self._detector.predict([image.convert("RGB") for image in images], batch=len(images), **how)
         return [boxes(result.boxes, self.names) for result in found]
+
+    def _keep_threads(self) -> None:
+        """Look with as many threads as now: to prepare for it, Ultralytics takes as many as it likes."""
+        count, begin = torch.get_num_threads(), "on_predict_start"
+        self._detector.clear_callback(begin)
+        self._detector.add_callback(begin, lambda _: torch.set_num_threads(count))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tests.unit.workloads.detection import stand_in
 from tests.unit.workloads.detection.folders import picture
 
@@ -21,7 +22,7 @@ from glowplug.errors import Canceled, InvalidInput, MissingExtra, OutOfMemory, S
 from glowplug.load_context import LoadContext
 from glowplug.workloads.detection import tensors, ultralytics_engine, weights
 from glowplug.workloads.detection.dataset import CheckedDataset, Sample
-from glowplug.workloads.detection.engine import Epoch, TrainedWeights, TrainOrder
+from glowplug.workloads.detection.engine import Box, Epoch, TrainedWeights, TrainOrder
 from glowplug.workloads.detection.model import Detector
 from glowplug.workloads.detection.ultralytics_engine import UltralyticsEngine, installed
 from glowplug.workloads.detection.ultralytics_names import Network, chosen
@@ -199,6 +200,35 @@ def test_weights_name_no_network_but_its_own(
     weights.Weights("ultralytics", family, size, ("dot",), 64, {"x": torch.zeros(1)}).write(tmp_path / "weights")
     with pytest.raises(InvalidInput, match=said):
         UltralyticsEngine().open(tmp_path / "weights", "cpu")
+
+
+# Looking and converting.
+
+
+def test_what_it_finds_comes_most_confident_first_and_with_the_threads_that_are_given(
+    library: type[stand_in.DetectionTrainer], order: Callable[..., TrainOrder]
+) -> None:
+    result, _ = trained(order(epochs=1))
+    torch.set_num_threads(1)
+    finder = UltralyticsEngine(threads=2).open(result.best, "cpu")
+    image = Image.new("RGB", (64, 64))
+    first, second = finder.find([image, image], 0.25, 0.45, 64)
+    assert first == second == [Box("dash", 0.75, (4, 5, 6, 7)), Box("dot", 0.5, (0, 1, 2, 3))]
+    finder.find([image], 0.25, 0.45, 64)
+    assert finder._detector.looked == (2, 2)
+    assert finder.find([], 0.25, 0.45, 64) == []
+    assert torch.get_num_threads() == 1
+
+
+def test_the_network_is_written_where_it_is_wanted(
+    library: type[stand_in.DetectionTrainer], order: Callable[..., TrainOrder], tmp_path: Path
+) -> None:
+    result, _ = trained(order(epochs=1))
+    torch.set_num_threads(1)
+    UltralyticsEngine().export_onnx(result.best, tmp_path / "it.is", 64)
+    assert (tmp_path / "it.is").read_bytes() == b"onnx"
+    assert not (tmp_path / "it.onnx").exists()
+    assert torch.get_num_threads() == 1
 
 
 # Training.
