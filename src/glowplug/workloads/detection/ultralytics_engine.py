@@ -1,8 +1,7 @@
 """Ultralytics as an engine, for those who install it themselves; it is no part of Glowplug, and no extra of it.
 
 Its licence is AGPL-3.0, which reaches a program that uses it and those whom that program serves over a network. No
-pickle is opened or written here: weights are kept as safetensors, in the networks that Ultralytics builds from their
-names.
+pickle is opened here: weights are kept as safetensors, in the networks that Ultralytics builds from their names.
 """
 
 from __future__ import annotations
