@@ -75,6 +75,7 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("worker.registered", "info", "worker models", "the registry met a new incarnation of a worker"),
         _spec("worker.status", "info", "worker status previous", "the registry changed its mind on a worker"),
         _spec("worker.exited", "warning", "worker exit restart_in_seconds", "a supervised worker ended"),
+        _spec("options.idle", "warning", "table advice", "a table of options is for no model that is started here"),
         _spec("worker.draining", "info", "worker reason", "a worker stopped taking work"),
         _spec("link.lost", "warning", "worker error", "a worker cannot reach the gateway"),
         _spec("link.restored", "info", "worker seconds", "a worker reaches the gateway again"),

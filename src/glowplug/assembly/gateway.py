@@ -16,7 +16,15 @@ from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder, GatewayLock
 from glowplug.settings import Settings
-from glowplug.supervisor import Supervisor, SupervisorPolicy, WorkerPlan, guessed_name, handed_down, plan_workers
+from glowplug.supervisor import (
+    Supervisor,
+    SupervisorPolicy,
+    WorkerPlan,
+    guessed_name,
+    handed_down,
+    plan_workers,
+    tell_idle_tables,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -76,6 +84,8 @@ class GatewayProcess:
         log_format = "logfmt" if self._settings.log.format == "pretty" else self._settings.log.format
         additions = self._settings.for_workers(self._settings.local_url, self._folder.worker_token, log_format)
         said, tables = self._settings.worker.options, self._settings.options
+        if targets:
+            tell_idle_tables(targets, tables)
         options = {target: handed_down(target, said, tables) for target in targets}
         self._plans = plan_workers(targets, os.environ, additions, options)
         self._supervisor = Supervisor(

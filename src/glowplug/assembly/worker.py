@@ -23,7 +23,7 @@ from glowplug.process.host import Host, HostSpec
 from glowplug.process.weights import Weights
 from glowplug.readiness import Board, HistoryFile
 from glowplug.settings import Settings
-from glowplug.supervisor.model_options import options_of
+from glowplug.supervisor.model_options import options_of, tell_idle_tables
 from glowplug.supervisor.plan import guessed_name
 from glowplug.telemetry import BoardEvents, component_readings
 
@@ -35,7 +35,7 @@ FAILED = 1
 WHERE_TO_FIND_IT = "point GLOWPLUG_WORKER_TOKEN_FILE at the gateway's tokens/worker"
 
 
-async def serve_worker(settings: Settings, target: str) -> int:
+async def serve_worker(settings: Settings, target: str, *, supervised: bool = False) -> int:
     """Load the model that `target` names and take work for it until a signal; return the exit code.
 
     Raises:
@@ -43,6 +43,9 @@ async def serve_worker(settings: Settings, target: str) -> int:
     """
     token = worker_token(settings)
     process = WorkerProcess(settings, target, token)
+    # For the models of one supervisor it tells of them itself.
+    if not supervised:
+        tell_idle_tables((target,), settings.options)
     async with AsyncExitStack() as stack:
         stack.callback(process.sweep)
         await stack.enter_async_context(process.host)

@@ -57,7 +57,7 @@ def run_worker(target: str, overrides: Mapping[str, Any], *, supervised: bool = 
         follow_supervisor(last_words + settings.worker.cancel_grace_seconds)
     from glowplug.assembly import serve_worker
 
-    return _served(serve_worker(settings, target))
+    return _served(serve_worker(settings, target, supervised=supervised))
 
 
 def read_option(text: str) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@
 
 from glowplug.supervisor.following import follow_supervisor
 from glowplug.supervisor.keeper import Supervisor, SupervisorPolicy
-from glowplug.supervisor.model_options import check_options, handed_down, options_of
+from glowplug.supervisor.model_options import check_options, handed_down, options_of, tell_idle_tables
 from glowplug.supervisor.plan import WorkerPlan, check_target, guessed_name, plan_workers
 from glowplug.supervisor.process import to_stderr
 
@@ -20,5 +20,6 @@ __all__ = [
     "handed_down",
     "options_of",
     "plan_workers",
+    "tell_idle_tables",
     "to_stderr",
 ]

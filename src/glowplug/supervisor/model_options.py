@@ -1,7 +1,8 @@
 """Which options go to which model: `name` to every one that knows it, `model.name` to that one.
 
 A worker's model is called by its file, module or class as its target names them. Our own models say which options they
-know, and what no target knows is refused. Others take any: to ask them, their code would have to run here.
+know, and what no target knows is refused. Others take any: to ask them, their code would have to run here. A table for
+a model that is not started may be for another machine: it is told of, unless it is for an installed model.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 
 from glowplug.errors import SettingsError
+from glowplug.events import emit
 from glowplug.supervisor.plan import installed_models, place_name
 from glowplug.workloads.option_values import closest, refuse_unknown
 
@@ -46,6 +48,16 @@ def check_options(targets: Sequence[str], said: Options, tables: Tables) -> None
     told = {target: names for target, names in known.items() if names is not None}
     if len(told) == len(known):
         _refuse_known_to_none(_for_all(said), told)
+
+
+def tell_idle_tables(targets: Sequence[str], tables: Tables) -> None:
+    """Log each of `tables` that is for none of `targets`, nor for another model that is installed."""
+    here = list(dict.fromkeys(name for target in targets for name in _names(target)))
+    installed = installed_models() if tables else {}
+    for table in tables:
+        if table not in here and table not in installed:
+            hint = closest(table, [*here, *installed])
+            emit("options.idle", table=table[:80], advice=f"started here: {', '.join(here)}{hint}")
 
 
 def _refuse_strangers(said: Options, targets: Sequence[str]) -> None:

@@ -41,7 +41,8 @@ class Assembly(ModuleType):
         self.loops.append(type(asyncio.get_running_loop()).__module__)
         return self.code
 
-    async def serve_worker(self, settings: Settings, target: str) -> int:
+    async def serve_worker(self, settings: Settings, target: str, *, supervised: bool) -> int:
+        self.supervised = supervised
         self.asked.append(("worker", settings, target))
         return self.code
 
@@ -264,6 +265,7 @@ def test_a_supervised_worker_takes_the_options_of_its_supervisor_alone(
     glowplug("worker", "tts", "--supervised", "--option", "threads=1")
     glowplug("worker", "tts", "--supervised")
     assert [settings.worker.options for _, settings, _ in assembly.asked] == [{"threads": "1"}, {}]
+    assert assembly.supervised
 
 
 @pytest.mark.parametrize("words", [["up", "model.py"], ["worker", "model.py"]])

@@ -10,7 +10,8 @@ import pytest
 
 import glowplug.workloads
 from glowplug.errors import SettingsError
-from glowplug.supervisor import check_options, handed_down, options_of
+from glowplug.events import set_sink
+from glowplug.supervisor import check_options, handed_down, options_of, tell_idle_tables
 
 NONE: Mapping[str, Mapping[str, str]] = {}
 OURS = ["chat", "tts", "stt"]
@@ -102,6 +103,21 @@ class TestWhatIsRefused:
 
     def test_tables_of_models_that_are_not_started_are_left_alone(self) -> None:
         check_options(["tts"], {}, {"stt": {"beem_size": "2"}})
+
+
+def test_a_table_for_no_model_here_is_told_of_unless_it_is_for_an_installed_one() -> None:
+    told: list[tuple[str, str, str]] = []
+    former = set_sink(lambda spec, fields: told.append((spec.name, fields["table"], fields["advice"])))
+    tables = {name: {"a": "1"} for name in ("chatt", "chat", "net", "Captioner", "captioner", "images", "elsewhere")}
+    try:
+        tell_idle_tables(["chat", "net.py:Captioner"], tables)
+    finally:
+        set_sink(former)
+    here = "started here: chat, net, Captioner, captioner"
+    assert told == [
+        ("options.idle", "chatt", f"{here} (did you mean chat?)"),
+        ("options.idle", "elsewhere", here),
+    ]
 
 
 WORKLOADS = Path(glowplug.workloads.__file__).parent
