@@ -132,9 +132,10 @@ def files_in(value: Any, schema: Any) -> Iterator[str]:
 def named_in(value: Any, schema: Any) -> list[str]:
     """List the keys that an input names: of references that stand where its JSON Schema wants a file or a folder.
 
-    Anywhere else they are words like others. Without a schema nobody can tell the two apart, so all of them count.
+    Anywhere else they are words like others. Where no schema says what there is, nobody can tell the two apart, so all
+    of them count.
     """
-    if not schema:
+    if not isinstance(schema, Mapping) or "properties" not in schema:
         return references(value)
     texts = (text for text, form in _formats_in(value, schema, schema, DEEPEST_SCHEMA) if form in _REFERRING)
     return list(dict.fromkeys(text.removeprefix(SCHEME) for text in texts if text.startswith(SCHEME)))

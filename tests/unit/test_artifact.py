@@ -144,7 +144,8 @@ def test_an_input_names_files_where_its_schema_wants_them(value: Any, named: lis
 
 @given(json_values)
 def test_without_a_schema_all_that_looks_like_a_reference_is_one(value: Any) -> None:
-    assert named_in(value, {}) == references(value)
+    assert named_in(value, {}) == named_in(value, {"type": "object"}) == references(value)
+    assert named_in(value, {"properties": {}}) == []
     assert set(named_in(value, WANTED)) <= set(references(value))
 
 
