@@ -14,6 +14,9 @@ from hypothesis import settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Models that are tested as plain objects have nobody who sets this for them.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # A judge must say the same of the same code twice; who works on it gets fresh examples each time.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):

@@ -13,12 +13,15 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from glowplug.process.protocol import Begin, packed
 
 CHILD = "glowplug.process.child"
 _KEPT_BACK = re.compile(r"GLOWPLUG_.*|RABBITMQ_.*|BACKEND_URL")
 """Settings of the platform, secrets among them, which are none of a model's business."""
+_UNWATCHED = MappingProxyType({"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"})
+"""Libraries of models tell their makers how they are used; here only if the operator's environment says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Spawned:
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a model's process sees of `environment`."""
-    return {name: value for name, value in environment.items() if not _KEPT_BACK.fullmatch(name)}
+    kept = {name: value for name, value in environment.items() if not _KEPT_BACK.fullmatch(name)}
+    return {**_UNWATCHED, **kept}
 
 
 def spawn(begin: Begin, environment: Mapping[str, str]) -> Spawned:
