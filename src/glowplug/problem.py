@@ -38,7 +38,7 @@ _BY_STATUS: Mapping[int, type[GlowplugError]] = {
 def problem_body(error: GlowplugError) -> dict[str, Any]:
     """Return the problem document of an error: the standard members, then its data."""
     data = {key: value for key, value in error.data.items() if key not in _STANDARD}
-    if isinstance(error, NotReady | RateLimited):
+    if passes(error):
         data["retry_after"] = retry_after(error)
     return {
         "type": "about:blank",
@@ -49,6 +49,11 @@ def problem_body(error: GlowplugError) -> dict[str, Any]:
         "retryable": error.retryable,
         **data,
     }
+
+
+def passes(error: GlowplugError) -> bool:
+    """Say whether it is over some time after, so that callers are told when to ask again."""
+    return isinstance(error, NotReady | RateLimited) and error.retryable
 
 
 def retry_after(error: GlowplugError) -> int:

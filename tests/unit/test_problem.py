@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
-from glowplug.errors import Conflict, NotFound, NotReady, RateLimited, error_classes
-from glowplug.problem import problem_body, retry_after
+from glowplug.errors import (
+    Conflict,
+    GlowplugError,
+    LoadFailed,
+    NotFound,
+    NotReady,
+    RateLimited,
+    Unavailable,
+    error_classes,
+)
+from glowplug.problem import passes, problem_body, retry_after
 
 
 def test_a_problem_has_the_standard_members_and_the_data_of_its_error() -> None:
@@ -39,6 +48,12 @@ def test_when_to_ask_again_is_in_whole_seconds_from_1_to_30(said: Any, whole: in
     error = NotReady("loading") if said is None else NotReady("loading", retry_after=said)
     assert retry_after(error) == whole
     assert problem_body(error)["retry_after"] == whole
+
+
+@pytest.mark.parametrize("error", [LoadFailed("no weights"), Unavailable("no microphone"), Conflict("taken")])
+def test_what_never_passes_by_itself_names_no_time(error: GlowplugError) -> None:
+    assert not passes(error)
+    assert "retry_after" not in problem_body(error)
 
 
 def test_who_asked_too_often_is_told_when_to_ask_again() -> None:

@@ -21,7 +21,6 @@ _MODELS = re.compile(r"/v1/models(?:/[^/]*)?")
 _READINESS = re.compile(r"/v2/(?:health/.*|models/[^/]*/ready)")
 _INFERENCE = re.compile(r"/v2(?:/.*)?", re.DOTALL)
 _LOADING = frozenset({"pending", "fetching", "loading", "warming", "sleeping"})
-_FAILED = frozenset({"error", "unavailable"})
 _CODES = {
     "unauthorized": "invalid_api_key",
     "unknown_task": "model_not_found",
@@ -78,8 +77,6 @@ def _code(problem: Mapping[str, Any]) -> str:
         return "model_not_found"
     if code == "not_ready" and state in _LOADING:
         return "model_loading"
-    if code == "not_ready" and state in _FAILED:
-        return "model_load_failed"
     return _CODES.get(code, code)
 
 

@@ -13,6 +13,7 @@ from fastapi.sse import format_sse_event
 from glowplug.clock import Clock
 from glowplug.errors import GlowplugError, NotReady
 from glowplug.events import emit
+from glowplug.gateway import pictures
 from glowplug.gateway.caller import Caller, NoConnection
 from glowplug.gateway.catalog import Catalog, model_of
 from glowplug.gateway.registry import Entry, Registry
@@ -150,19 +151,14 @@ class DirectCalls:
         return None if limit is None else limit + TIMEOUT_MARGIN_SECONDS
 
     def _none_ready(self, model: str) -> NotReady:
-        found = self._registry.board.snapshot().find(model)
-        ready_without_url = found is not None and found.status.can_serve
-        if ready_without_url:
+        picture = self._registry.board.snapshot()
+        found = picture.find(model)
+        if found is not None and found.status.can_serve:
             return NotReady(f"no worker of {model} takes direct calls; queue a job with POST /v1/jobs", model=model)
-        state = found.status.value if found else "offline"
-        wait = found.estimate.p50_seconds if found and found.estimate else None
-        return NotReady(
-            f"{model} is not ready ({state}); ask again, or send Prefer: respond-async to queue a job",
-            model=model,
-            state=state,
-            estimated_seconds=wait,
-            retry_after=wait,
-        )
+        error = pictures.refusal(picture, model)
+        if not error.retryable:
+            return error
+        return type(error)(f"{error.message}, or send Prefer: respond-async to queue a job", **error.data)
 
 
 def _one_less(entry: Entry) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from glowplug.errors import LoadFailed, NotFound, NotReady
+from glowplug.errors import NotFound
+from glowplug.gateway import pictures
 from glowplug.gateway.catalog import Catalog, model_of
 from glowplug.gateway.registry import Registry
 from glowplug.store import TaskInfo
@@ -77,21 +78,15 @@ class Offers:
 
         Raises:
             LoadFailed: the load ended in an error.
-            NotReady: it is on its way, or nobody has it; `data["retry_after"]` says when to ask again.
+            NotReady: it is on its way, what it leans on is gone, or nobody has it; `data["retry_after"]` says when to
+                ask again.
         """
-        one = self._registry.board.snapshot().find(model)
+        picture = self._registry.board.snapshot()
+        one = picture.find(model)
         if one is not None and one.status.can_serve:
             return
         self._wanted(model)
-        state = one.status.value if one else "offline"
-        seconds = one.estimate.p50_seconds if one and one.estimate else None
-        known: Mapping[str, Any] = {"model": model, "state": state, "estimated_seconds": seconds}
-        if one is not None and one.status.is_failed:
-            why = one.failure.error if one.failure else one.reason or "no reason was told"
-            raise LoadFailed(f"{model} could not be loaded: {why}", **known)
-        if one is None:
-            raise NotReady(f"no worker has {model} at the moment: start one with glowplug worker TARGET", **known)
-        raise NotReady(f"{model} is not ready yet ({state}): ask again", retry_after=seconds, **known)
+        raise pictures.refusal(picture, model)
 
     def _serving(self, operation: str, name: str) -> list[TaskInfo]:
         tasks = [task for task in self._catalog.tasks.values() if task.serves == operation]

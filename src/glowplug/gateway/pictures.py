@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from glowplug.errors import NotReady
 from glowplug.readiness import ComponentSnapshot, ErrorClass, Failure, Snapshot, State, Status
 from glowplug.readiness.component_snapshot import Timings
+from glowplug.readiness.refusal import why_not_ready
 from glowplug.store import WorkerRecord
 
 _WORDS = {State.READY: "ready", State.ERROR: "error", State.DRAINING: "draining"}
@@ -32,6 +34,17 @@ def sleeping_models(picture: Snapshot) -> frozenset[str]:
 def failed_models(picture: Snapshot) -> frozenset[str]:
     """Return the models whose load ended in an error."""
     return frozenset(one.name for one in picture.components if one.status.is_failed)
+
+
+def refusal(picture: Snapshot, model: str) -> NotReady:
+    """Return why nobody can be sent work for a model that is not ready."""
+    one = picture.find(model)
+    if one is None:
+        said = f"no worker has {model} at the moment: start one with glowplug worker TARGET"
+        return NotReady(said, model=model, state="offline", estimated_seconds=None)
+    error = why_not_ready(one)
+    error.data["model"] = model
+    return error
 
 
 def _sleeps(one: ComponentSnapshot) -> bool:

@@ -18,10 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glowplug.errors import BugError, GlowplugError, InvalidInput, NotReady, RateLimited, RemoteError, SettingsError
+from glowplug.errors import BugError, GlowplugError, InvalidInput, RemoteError, SettingsError
 from glowplug.events import emit
 from glowplug.gateway import dialects
-from glowplug.problem import problem_body, retry_after
+from glowplug.problem import passes, problem_body, retry_after
 
 # The folders before a file's name: not those of a URL, which come after a letter, a colon or a slash.
 _FOLDERS = re.compile(r"(?<![\w:/.-])/(?:[^\s/'\"]+/)+")
@@ -31,7 +31,7 @@ _OF_STORES = (RemoteError, SettingsError)
 def problem(error: GlowplugError, path: str = "") -> Response:
     """Return the response for an error, in the shape that callers of `path` know."""
     headers = {}
-    if isinstance(error, NotReady | RateLimited):
+    if passes(error):
         headers["Retry-After"] = str(retry_after(error))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"

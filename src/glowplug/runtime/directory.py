@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from glowplug.errors import Draining, GlowplugError, LoadFailed, NotReady, UnknownTask
+from glowplug.errors import UnknownTask
 from glowplug.process.host import Host
-from glowplug.readiness.component_snapshot import ComponentSnapshot
-from glowplug.readiness.state import Gates, Status
+from glowplug.readiness.refusal import why_not_ready
 from glowplug.store import ModelInfo, TaskInfo
-
-UNKNOWN_SECONDS = 2
-LONGEST_SECONDS = 30
 
 
 class Directory:
@@ -41,14 +36,14 @@ class Directory:
             return found
         for host in self._hosts:
             if host.info is None:
-                raise not_ready(host.component.snapshot())
+                raise why_not_ready(host.component.snapshot())
         raise UnknownTask(f"this worker has no task {task!r}; there are: {', '.join(sorted(self._tasks)) or 'none'}")
 
     def ready(self, task: str) -> tuple[Host, TaskInfo]:
         """Return the host of a task that can serve it now. Raises what `find` raises, and `NotReady`."""
         host, _, info = self.find(task)
         if not host.component.status.can_serve:
-            raise not_ready(host.component.snapshot())
+            raise why_not_ready(host.component.snapshot())
         return host, info
 
     def _read(self) -> None:
@@ -58,28 +53,3 @@ class Directory:
             if host.info is not None
             for task in host.info.tasks
         }
-
-
-def not_ready(component: ComponentSnapshot) -> GlowplugError:
-    """Return why a component cannot serve, and when to ask again."""
-    if component.status.is_failed:
-        why = component.failure.error if component.failure else component.reason
-        if component.gates is Gates.START and component.was_ready:
-            # The model is well, and what it leans on may come back at any moment.
-            return NotReady(
-                f"{component.name} does not work at the moment: {why}",
-                component=component.name,
-                retry_after=UNKNOWN_SECONDS,
-            )
-        return LoadFailed(f"{component.name} could not be loaded: {why}", component=component.name)
-    if component.status is Status.DRAINING:
-        return Draining("the worker is leaving; call again to reach another one", retry_after=1)
-    seconds = component.estimated_seconds
-    return NotReady(
-        f"{component.name} is {component.status.value}",
-        component=component.name,
-        state=component.status.value,
-        progress=int(component.percent),
-        estimated_seconds=seconds,
-        retry_after=UNKNOWN_SECONDS if seconds is None else min(LONGEST_SECONDS, max(1, math.ceil(seconds))),
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from glowplug.errors import GlowplugError
-from glowplug.problem import problem_body
+from glowplug.problem import passes, problem_body
 from glowplug.problem import retry_after as seconds_to_wait
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -18,4 +18,4 @@ def problem(error: GlowplugError) -> bytes:
 
 def retry_after(error: GlowplugError) -> bytes | None:
     """Return the value of `Retry-After` in whole seconds for an error that passes with time, else None."""
-    return str(seconds_to_wait(error)).encode() if error.status == 503 else None
+    return str(seconds_to_wait(error)).encode() if passes(error) else None

@@ -25,7 +25,7 @@ from glowplug.gateway.service import Gateway
 from glowplug.job import Failure, Note, Outcome, OutcomeKind
 from glowplug.lifecycle import running
 from glowplug.link import Accepted, Claim, Claimed, Events, Finish, Grant, Link, Register, Registered, Renew
-from glowplug.readiness import Board, ComponentSnapshot, Snapshot, Status
+from glowplug.readiness import Board, ComponentSnapshot, ErrorClass, Gates, Snapshot, Status
 from glowplug.readiness import Failure as LoadFailure
 from glowplug.store import Hold, ModelInfo, Report, Settlement, Store, TaskInfo, Want
 from glowplug.stores.memory import MemoryStore
@@ -64,6 +64,15 @@ def picture(status: Status = Status.READY, *, draining: bool = False, **models: 
         for name, one in chosen.items()
     ]
     return Snapshot.of(components, taken_at=MOMENT, draining=draining).to_dict()
+
+
+def leaning(model: str) -> dict[str, Any]:
+    """Return the snapshot of a worker whose model is well, while what it leans on is gone."""
+    gone = LoadFailure("its server is gone", ErrorClass.TRANSIENT, retryable=True)
+    one = ComponentSnapshot(
+        model, model=model, status=Status.ERROR, gates=Gates.START, was_ready=True, attempt=1, failure=gone
+    )
+    return Snapshot.of([one], taken_at=MOMENT).to_dict()
 
 
 class Told:

@@ -90,7 +90,7 @@ class TestOpenAIErrors:
             (RateLimited("x"), "rate_limit_error", "rate_limit_exceeded"),
             (NotReady("x", state="loading"), "server_error", "model_loading"),
             (NotReady("x", state="sleeping"), "server_error", "model_loading"),
-            (NotReady("x", state="error"), "server_error", "model_load_failed"),
+            (NotReady("x", state="error"), "server_error", "not_ready"),
             (NotReady("x", state="offline"), "server_error", "not_ready"),
             (NotReady("x"), "server_error", "not_ready"),
             (LoadFailed("x"), "server_error", "model_load_failed"),

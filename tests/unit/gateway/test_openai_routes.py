@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.gateway.house import HandWorker, House, Told, house, picture, policy, settle
+from tests.unit.gateway.house import HandWorker, House, Told, house, leaning, picture, policy, settle
 from tests.unit.gateway.served import served
 
 from glowplug.artifact import Artifact, job_prefix
@@ -88,8 +88,19 @@ class TestNotReady:
         answer = await home.client.post(path, **request_)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_load_failed")
         assert "no weights" in answer.json()["error"]["message"]
-        assert answer.headers["x-should-retry"] == "false"
+        assert (answer.headers["x-should-retry"], "retry-after" in answer.headers) == ("false", False)
         assert await keys(home) == []
+
+    @pytest.mark.parametrize(("path", "request_"), REQUESTS)
+    async def test_and_from_one_that_leans_on_what_is_gone(
+        self, home: House, path: str, request_: dict[str, Any]
+    ) -> None:
+        await home.worker().register(leaning("art"), models=(ART,))
+        answer = await home.client.post(path, **request_)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (503, "not_ready")
+        assert error["message"] == "art does not work at the moment: its server is gone"
+        assert (answer.headers["retry-after"], "x-should-retry" in answer.headers) == ("2", False)
 
     @pytest.mark.parametrize(("path", "request_"), REQUESTS)
     async def test_an_unknown_model_is_404(self, home: House, path: str, request_: dict[str, Any]) -> None:

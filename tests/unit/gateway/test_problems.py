@@ -59,8 +59,10 @@ def test_when_to_ask_again_is_a_whole_number_of_seconds_from_1_to_30(said: Any, 
 
 
 def test_a_load_that_failed_says_so_and_that_asking_again_is_no_use() -> None:
-    body = parsed(problem(LoadFailed("no weights")))
+    response = problem(LoadFailed("no weights"))
+    body = parsed(response)
     assert (body["code"], body["retryable"]) == ("model_load_failed", False)
+    assert ("retry-after" in response.headers, "retry_after" in body) == (False, False)
 
 
 def test_who_must_show_a_token_is_told_which_kind() -> None:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
-from tests.unit.gateway.house import ECHO, SAY, WORKER_TOKEN, House, Told, picture, policy
+from tests.unit.gateway.house import ECHO, SAY, WORKER_TOKEN, House, Told, leaning, picture, policy
 from tests.unit.gateway.served import served, serving, until
 
 from glowplug.assembly.bounded_http import BoundedHttp
@@ -251,12 +251,26 @@ class TestNotReady:
         answer = await home.client.post("/v1/run/echo.sya", json={})
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_task")
 
-    @pytest.mark.parametrize("status", [Status.LOADING, Status.ERROR])
-    async def test_no_ready_worker_is_503_with_a_time_to_ask_again(self, home: House, status: Status) -> None:
-        await up(home, "http://127.0.0.1:9", snapshot=picture(status))
+    async def test_no_ready_worker_is_503_with_a_time_to_ask_again(self, home: House) -> None:
+        await up(home, "http://127.0.0.1:9", snapshot=picture(Status.LOADING))
         answer = await call(home)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-        assert (answer.json()["code"], answer.json()["state"]) == ("not_ready", status.value)
+        assert (answer.json()["code"], answer.json()["state"]) == ("not_ready", "loading")
+        assert "Prefer: respond-async" in answer.json()["detail"]
+
+    async def test_one_that_could_not_be_loaded_says_why_and_no_time(self, home: House) -> None:
+        await up(home, "http://127.0.0.1:9", snapshot=picture(Status.ERROR))
+        answer = await call(home)
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["retryable"]) == (503, "model_load_failed", False)
+        assert problem["detail"] == "echo could not be loaded: no weights"
+        assert ("retry-after" in answer.headers, "retry_after" in problem) == (False, False)
+
+    async def test_one_that_leans_on_what_is_gone_says_so_and_may_be_asked_again(self, home: House) -> None:
+        await up(home, "http://127.0.0.1:9", snapshot=leaning("echo"))
+        answer = await call(home)
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "2")
+        assert answer.json()["detail"].startswith("echo does not work at the moment: its server is gone")
 
     async def test_a_model_that_sleeps_is_ordered_up_by_a_call_as_by_a_job(self, home: House) -> None:
         worker = home.worker()

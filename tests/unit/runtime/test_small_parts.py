@@ -42,7 +42,7 @@ from glowplug.process.call import CallEnd
 from glowplug.readiness import Board
 from glowplug.runtime.backoff import Backoff, until_reached
 from glowplug.runtime.bell import Bell
-from glowplug.runtime.directory import Directory, not_ready
+from glowplug.runtime.directory import Directory
 from glowplug.runtime.inputs import file_keys, is_worth_resuming
 from glowplug.runtime.outcomes import failed, failure_of, outcome_of
 from glowplug.runtime.problem import problem, retry_after
@@ -356,22 +356,6 @@ def test_a_worker_without_models_has_no_tasks() -> None:
         Directory([]).find("echo.say")
 
 
-def test_why_a_model_cannot_serve_depends_on_where_it_stands() -> None:
-    board = Board(ManualClock())
-    component = board.add("tts")
-    early = not_ready(component.snapshot())
-    assert (early.data["retry_after"], early.data["state"]) == (2, component.status.value)
-    component.begin()
-    component.fail("no such file")
-    assert isinstance(not_ready(component.snapshot()), LoadFailed)
-    component.begin()
-    component.unavailable()
-    assert "not_installed" in not_ready(component.snapshot()).message
-    component.begin()
-    component.drain()
-    assert isinstance(not_ready(component.snapshot()), Draining)
-
-
 # Problems.
 
 
@@ -388,6 +372,7 @@ def test_a_problem_is_json_whatever_data_the_error_has() -> None:
         (NotReady("x", retry_after=0.2), b"1"),
         (NotReady("x", retry_after=7.4), b"8"),
         (InvalidInput("x"), None),
+        (LoadFailed("x"), None),
     ],
 )
 def test_retry_after_is_whole_seconds_and_only_for_what_passes(error: GlowplugError, seconds: bytes | None) -> None:
