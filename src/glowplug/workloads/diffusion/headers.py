@@ -30,6 +30,11 @@ class Tensor:
         """Return how many numbers it holds."""
         return math.prod(self.shape)
 
+    @property
+    def is_float(self) -> bool:
+        """Say whether it holds real numbers, in however few bits."""
+        return self.dtype in _FLOATS.values() or self.dtype.startswith("F")
+
 
 @dataclass(frozen=True, slots=True)
 class Header:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 
+from glowplug.errors import SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.model import Model, RunContext, task
 from glowplug.workloads.diffusion.options import ImageOptions
@@ -57,7 +58,12 @@ class Images(Model):
         """Draw a picture of one step, all the way to its file."""
         side = residence.warm_up_pixels(self._loaded)
         with TemporaryDirectory(prefix="glowplug-warm-up-") as folder:
-            self.generate(RunContext(Path(folder)), prompt="a lighthouse", seed=0, steps=1, width=side, height=side)
+            try:
+                self.generate(RunContext(Path(folder)), prompt="a lighthouse", seed=0, steps=1, width=side, height=side)
+            except (TypeError, ValueError, LookupError, ArithmeticError, AssertionError) as error:
+                why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                told = f"{self._loaded.title} loads, but cannot draw ({why}); look at its configs, or fetch it again"
+                raise SettingsError(told) from error
 
     def unload(self) -> None:
         """Give the memory back, the device's too."""

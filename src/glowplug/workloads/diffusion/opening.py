@@ -31,6 +31,7 @@ import transformers  # noqa: E402
 LIBRARIES = ("diffusers", "transformers")
 _RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor", "T5Tokenizer": "T5TokenizerFast"}
 SHOWN_KEYS = 3
+MOST_UNUSED_SHARE = 0.1
 
 
 def be_quiet() -> None:
@@ -197,6 +198,11 @@ def _check_keys(component: Component, report: Mapping[str, Any]) -> None:
             more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
             why = f"{what.replace('_', ' ')} {', '.join(keys[:SHOWN_KEYS])}{more}"
             raise SettingsError(_unlike(component, why))
+    extra = len(report.get("unexpected_keys") or ())
+    if component.library == "diffusers" and extra > MOST_UNUSED_SHARE * len(component.tensors):
+        # What transformers publishes often has more in one file; here it is another network's.
+        why = f"{extra} of {len(component.tensors)} tensors are of no layer in config.json; take both from one model"
+        raise SettingsError(_unlike(component, why))
     if errors := report.get("error_msgs"):
         raise SettingsError(_unlike(component, str(errors[0])[:300]))
 

@@ -11,7 +11,7 @@ from typing import Any
 import diffusers
 import torch
 
-from glowplug.errors import OutOfMemory
+from glowplug.errors import OutOfMemory, SettingsError
 from glowplug.load_context import LoadContext
 from glowplug.workloads.diffusion.estimate import TILE_PIXELS
 from glowplug.workloads.diffusion.families import KIN, family_of
@@ -46,7 +46,7 @@ def built(ctx: LoadContext, survey: Survey, plan: Plan, loras: Sequence[Lora], d
 def _built(ctx: LoadContext, survey: Survey, plan: Plan, loras: Sequence[Lora], device: str) -> Kin:
     with ctx.stage("open"):
         parts = opened(survey, plan.dtype, lambda done, total: ctx.progress(done, total, unit="components"))
-        base = _made(pipeline_class(survey), {**survey.settings, **parts})
+        base = _put_together(survey, parts)
     with ctx.stage("to device"):
         target = device if plan.offload == "none" else "cpu"
         told = functools.partial(ctx.progress, unit="bytes")
@@ -61,6 +61,14 @@ def _built(ctx: LoadContext, survey: Survey, plan: Plan, loras: Sequence[Lora], 
         one.set_progress_bar_config(disable=True)
     _offload(present, plan, device)
     return kin
+
+
+def _put_together(survey: Survey, parts: dict[str, Any]) -> Any:
+    try:
+        return _made(pipeline_class(survey), {**survey.settings, **parts})
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise SettingsError(f"{survey.folder} cannot be put together as a {survey.kind}: {why}") from error
 
 
 def _made(kind: Any, given: dict[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from glowplug.workloads.diffusion.bounds import check_numbers
 from glowplug.workloads.diffusion.headers import Header, Tensor
 
 INDEX = "model_index.json"
-CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
+CONFIG, SCHEDULER, TOKENIZER = "config.json", "scheduler_config.json", "tokenizer_config.json"
 STEMS = ("diffusion_pytorch_model", "model")
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _FILE = re.compile(r"[\w.+-]+\.safetensors")
@@ -178,8 +178,10 @@ def _component(folder: Path, name: str, library: str, kind: str, variant: str | 
     if not (place / CONFIG).is_file():
         if not any(place.glob("*.json")):
             raise SettingsError(f"{place} holds no configuration of a {kind}; fetch the folder again")
-        if (place / SCHEDULER).is_file():
-            check_numbers(place / SCHEDULER, read_json(place / SCHEDULER))
+        for file in (SCHEDULER, TOKENIZER) if kind.startswith("CLIP") else (SCHEDULER,):
+            # Only CLIP's prompts are filled up to the length that a tokenizer says; others' say that there is none.
+            if (place / file).is_file():
+                check_numbers(place / file, read_json(place / file))
         return Component(name, library, kind, place, {})
     config = read_json(place / CONFIG)
     if library == "diffusers" and config.get("_class_name", kind) != kind:
@@ -192,7 +194,17 @@ def _component(folder: Path, name: str, library: str, kind: str, variant: str | 
     paths, used = _weights(place, kind, variant)
     found = Component(name, library, kind, place, config, used, tuple(Header.of(path) for path in paths))
     check_numbers(place / CONFIG, config, found.elements)
+    _check_types(found)
     return found
+
+
+def _check_types(component: Component) -> None:
+    for header in component.headers:
+        for name, tensor in header.tensors.items():
+            # Without what belongs to them they would be taken for plain numbers.
+            if name.endswith("weight") and not tensor.is_float:
+                told = f"{header.path}: {name} is of the type {tensor.dtype}, as quantised weights are"
+                raise SettingsError(f"{told}; use a version in bfloat16, float16 or float32")
 
 
 def _weights(place: Path, kind: str, variant: str | None) -> tuple[Sequence[Path], str | None]:

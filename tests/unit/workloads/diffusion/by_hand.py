@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
+SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I8": 1, "U8": 1, "BOOL": 1, "C64": 8, "F8_E4M3": 1}
 Shapes = Mapping[str, Sequence[int]]
 
 TRANSFORMER: Shapes = {"x_embedder.weight": (32, 16), "proj_out.weight": (16, 32)}

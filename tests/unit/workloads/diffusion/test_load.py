@@ -232,6 +232,37 @@ def test_a_network_of_a_million_layers_is_not_built(own_flux: Path, part: str, f
     torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(3000)))
 
 
+@pytest.mark.parametrize("layers", [0, -1])
+def test_a_config_of_a_smaller_network_than_the_weights_are_of_is_refused(own_flux: Path, layers: int) -> None:
+    spoil(own_flux / "transformer" / "config.json", num_layers=layers)
+    with pytest.raises(SettingsError, match=r"32 of 66 tensors are of no layer in config\.json"):
+        loaded(own_flux)
+
+
+def test_an_index_whose_parts_are_none_is_named(own_flux: Path) -> None:
+    spoil(own_flux / "model_index.json", vae=["diffusers", ["AutoencoderKL"]])
+    with pytest.raises(SettingsError, match="own cannot be put together as a FluxPipeline"):
+        loaded(own_flux)
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("vae/config.json", {"scaling_factor": "x"}),
+        ("transformer/config.json", {"axes_dims_rope": [1, 1, 1]}),
+        ("scheduler/scheduler_config.json", {"base_image_seq_len": 0, "max_image_seq_len": 0}),
+    ],
+)
+def test_a_pipeline_that_loads_and_cannot_draw_fails_its_warm_up_in_words(
+    own_flux: Path, file: str, values: dict[str, Any]
+) -> None:
+    spoil(own_flux / file, **values)
+    model, ctx = Images(), LoadContext(options={"source": str(own_flux), "default_size": "64"})
+    model.load(ctx)
+    with pytest.raises(SettingsError, match=r"^own loads, but cannot draw \(\w+Error: .*\); look at its configs"):
+        model.warm_up(ctx)
+
+
 def test_what_the_platform_brought_is_taken(flux: Path, own_flux: Path) -> None:
     ours = loading.load(LoadContext({"model": own_flux}), ImageOptions.of({"source": "s3://bucket/prefix/schnell"}))
     assert ours.title == "schnell"
