@@ -46,6 +46,12 @@ class Chatty(Model):
         ctx.log("password=hunter2hunter2")
 
     @task
+    def places(self, ctx: RunContext) -> None:
+        """Print where things are."""
+        print(f"Saving to: {ctx.scratch}/run, beside {ctx.scratch}", flush=True)
+        ctx.log(f"read '{ctx.scratch.resolve() / 'set' / 'a.jpg'}', not {ctx.scratch}2 or {Path('/usr/lib')}")
+
+    @task
     def environment(self, ctx: RunContext) -> list[str]:
         """Name what there is in the environment."""
         return sorted(os.environ)

@@ -38,7 +38,8 @@ class Files:
             return _image(BytesIO(data)) if kind == "image" else self._written(data)
         path = self._paths.get(value)
         if path is None:
-            what = "no such artifact" if value.startswith(SCHEME) else f"not a reference ('{SCHEME}…') or data URL"
+            form = f"to a folder ('{SCHEME}FOLDER/')" if kind == "folder" else f"('{SCHEME}…') or data URL"
+            what = "no such artifact" if value.startswith(SCHEME) else f"not a reference {form}"
             raise ValueError(f"{what}: {value[:SHOWN_CHARACTERS]}")
         if (kind == "folder") != Path(path).is_dir():
             fix = "a folder is expected, with a slash at its end" if kind == "folder" else "a file is expected"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from glowplug.errors import BugError, GlowplugError, LeaseLost
@@ -72,6 +74,7 @@ class Running:
         self.stop: StopOrder | None = None
         self.done: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         self._sink: CallSink = sink or Quiet()
+        self._home = call.scratch or scratch
         self._scratch = scratch
         self._tools = tools
         self._queue: asyncio.Queue[Report | Lines | CallEnd] = asyncio.Queue()
@@ -156,7 +159,18 @@ class Running:
                 await self._sink.checkpoint(step, Path(path))
                 self._tools.moved()
             case _:
-                await self._sink.note(note_of(item))
+                await self._sink.note(note_of(item, self._at_home))
+
+    def _at_home(self, text: str) -> str:
+        """Return what is logged with the paths of the call's own folder below that folder: callers read it too."""
+        return text if self._homes is None else self._homes.sub(lambda found: "" if found["inside"] else ".", text)
+
+    @cached_property
+    def _homes(self) -> re.Pattern[str] | None:
+        if self._home is None:
+            return None
+        names = sorted({str(self._home.absolute()), str(self._home.resolve())}, key=len, reverse=True)
+        return re.compile(f"(?:{'|'.join(map(re.escape, names))})(?:(?P<inside>/)|(?![\\w.-]))")
 
     def _acknowledge(self, item: Report | Lines) -> None:
         if isinstance(item, Lines):
@@ -187,8 +201,8 @@ class Running:
         return end
 
 
-def note_of(item: Report | Lines) -> Note:
-    """Return the note that a report is for a job's log."""
+def note_of(item: Report | Lines, shown: Callable[[str], str]) -> Note:
+    """Return the note that a report is for a job's log; `shown` is how its lines are told."""
     match item:
         case Progressed(_, done, total, note, preview):
             progress = Progress(done, total, note, preview)
@@ -197,6 +211,6 @@ def note_of(item: Report | Lines) -> Note:
         case Measured(_, values):
             return Note("metrics", values)
         case Logged(_, text) | Lines(text):
-            return Note("log", {"text": text})
+            return Note("log", {"text": shown(text)})
         case _:
             raise BugError(f"a {type(item).__name__} is no note")

@@ -88,6 +88,12 @@ def test_a_folder_is_handed_over_as_one_and_only_where_one_is_wanted(tmp_path: P
         opener.open_file("data:text/plain,a", "folder")
 
 
+@pytest.mark.parametrize("value", ["my/data/", "data:,x"])
+def test_where_a_folder_is_wanted_its_form_is_told(opener: Files, value: str) -> None:
+    with pytest.raises(ValueError, match=f"not a reference to a folder \\('artifact:FOLDER/'\\): {value}"):
+        opener.open_file(value, "folder")
+
+
 def test_a_path_is_not_opened_even_if_it_is_the_local_copy(opener: Files, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a reference"):
         opener.open_file(str(tmp_path / "local.png"), "file")

@@ -77,6 +77,18 @@ async def test_secrets_are_hidden(tmp_path: Path) -> None:
         ]
 
 
+async def test_a_call_s_own_folder_is_not_named_in_its_log(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    async with hosted(tmp_path, "chatty", scratch=tmp_path / "link") as rig:
+        sink = Recorder()
+        await rig.run("places", sink)
+        printed, logged = sink.log().splitlines()
+        assert printed == "Saving to: run, beside ."
+        assert logged.startswith(f"read 'set/a.jpg', not {tmp_path / 'link'}")
+        assert logged.endswith("2 or /usr/lib")
+
+
 async def test_a_model_sees_the_environment_without_the_platforms_settings(tmp_path: Path) -> None:
     environment = {
         "PATH": "/usr/bin:/bin",

@@ -7,7 +7,7 @@ rest is JSON in its metadata, with the place of each tensor.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from glowplug.errors import InvalidInput
 
 KEY = "glowplug"
 _TENSOR, _ITEMS = "$tensor", "$items"
+_STRANGE = "these are tensors of something else, not a file that detector.train writes"
 _FOREIGN = {b"PK": "a zip (as torch.save writes it)", b"\x80": "a pickle"}
 
 
@@ -47,7 +48,10 @@ def read(path: Path, parameter: str) -> dict[str, Any]:
             )
     try:
         with safe_open(path, "pt") as file:
-            shape = json.loads((file.metadata() or {})[KEY])
+            metadata = file.metadata() or {}
+            if KEY not in metadata:
+                raise InvalidInput(f"{parameter}: {_STRANGE}{_some(file.keys())}", fields=[parameter])
+            shape = json.loads(metadata[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         tree = _unpacked(shape, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -57,6 +61,11 @@ def read(path: Path, parameter: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise InvalidInput(f"{parameter}: not a file that detector.train writes", fields=[parameter])
     return tree
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the name of one of the tensors, by which people may know what they sent."""
+    return f" (it holds {min(names)[:80]!r})" if names else ""
 
 
 def _packed(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

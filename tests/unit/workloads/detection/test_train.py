@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from tests.unit.workloads.contexts import Remembering, RememberingLoad
 from tests.unit.workloads.detection.folders import write as write_by_hand
 from tests.unit.workloads.detection.folders import zipped
@@ -303,6 +304,20 @@ def test_a_tree_of_tensors_comes_back_as_it_was(tmp_path: Path) -> None:
     assert back["a"][2] is None
     assert list(back["b"]) == [0, "1"]
     assert json.dumps(back["b"]["1"]) == "2.5"
+
+
+@pytest.mark.parametrize(
+    ("foreign", "held"),
+    [({"conv_in.weight": torch.zeros(1), "up.0": torch.zeros(1)}, " (it holds 'conv_in.weight')"), ({}, "")],
+)
+def test_tensors_of_something_else_are_told_from_a_detector(
+    foreign: dict[str, torch.Tensor], held: str, tmp_path: Path
+) -> None:
+    save_file(foreign, tmp_path / "unet.safetensors", {"format": "pt"})
+    with pytest.raises(InvalidInput) as refused:
+        weights.read(tmp_path / "unet.safetensors", "libreyolo")
+    said = "these are tensors of something else, not a file that detector.train writes"
+    assert refused.value.message == f"model_path: {said}{held}"
 
 
 @pytest.mark.parametrize(
