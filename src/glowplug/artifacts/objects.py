@@ -162,16 +162,20 @@ class ObjectArtifacts(ArtifactStore):
     async def _listed(self, prefix: str) -> AsyncIterator[ObjectMeta]:
         """Yield what is listed but the empty objects that consoles write for folders: `a/`, which comes as `a`."""
         empty: ObjectMeta | None = None
+        async for found in self._everything(prefix):
+            if empty is not None and not found["path"].startswith(f"{empty['path']}/"):
+                yield empty
+            empty = found if found["size"] == 0 and found["path"] != prefix else None
+            if found["size"]:
+                yield found
+        if empty is not None:
+            yield empty
+
+    async def _everything(self, prefix: str) -> AsyncIterator[ObjectMeta]:
         with self._translating(prefix):
             async for batch in obstore.list(self._remote, prefix or None, chunk_size=LIST_BATCH):
                 for found in batch:
-                    if empty is not None and not found["path"].startswith(f"{empty['path']}/"):
-                        yield empty
-                    empty = found if found["size"] == 0 and found["path"] != prefix else None
-                    if found["size"]:
-                        yield found
-        if empty is not None:
-            yield empty
+                    yield found
 
     async def _send(self, key: str, source: _Source, attributes: dict[Any, str]) -> None:
         head = await source.take_head()

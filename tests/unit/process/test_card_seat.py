@@ -1,4 +1,4 @@
-"""A model whose cards' folder breaks serves on, and says once that it shares with nobody, and once that it does again."""
+"""A model whose folder of cards breaks serves on, and says once that it shares with nobody, and once that it does."""
 
 from __future__ import annotations
 
