@@ -71,7 +71,7 @@ class GatewayProcess:
         self._folder = folder
         self._worker_token = worker_token
         self._clock = SystemClock()
-        self._doorman = Doorman()
+        self._doorman = Doorman(settings.not_ready_status)
         self._telemetry = make_telemetry(settings, worker_token, *(user.token for user in users_of(settings)))
         self._telemetry.install()
         self._gateway: Gateway | None = None
