@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 from tests.journeys.system import MODELS, System, assert_told_once, end, until
 from tests.models.epochs import expected
@@ -57,6 +58,19 @@ def test_ctrl_c_ends_everything_that_up_started_and_the_job_is_kept(plug: System
     until(lambda: plug.job(job)["attempt"] == 2, "the job goes on", log=plug.log)
     assert plug.http.post(f"/v1/jobs/{job}/cancel").is_success
     assert plug.wait_done(job)["state"] == "canceled"
+
+
+def test_a_request_that_is_on_its_way_when_the_gateway_leaves_is_still_served(plug: System) -> None:
+    gateway = plug.gateway()
+    until(lambda: plug.answers("/ready"), "the gateway is there", log=plug.log)
+    with socket.create_connection(("127.0.0.1", plug.port), timeout=20) as slow:
+        slow.sendall(b"PUT /v1/artifacts/a.txt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfirst")
+        until(lambda: plug.answers("/livez"), "what was sent before has come in", log=plug.log)
+        os.kill(gateway.pid, signal.SIGTERM)
+        until(lambda: not plug.answers("/livez"), "nobody is let in any more", log=plug.log)
+        slow.sendall(b" then")
+        assert slow.recv(4096).startswith(b"HTTP/1.1 201 ")
+    assert gateway.wait(40) == 0
 
 
 def _lives(pid: int) -> bool:

@@ -15,6 +15,7 @@ from glowplug.assembly.users import rates_of, users_of
 from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder, GatewayLock
+from glowplug.lifecycle import Startable, stop_all
 from glowplug.settings import Settings
 from glowplug.supervisor import (
     Supervisor,
@@ -75,6 +76,7 @@ class GatewayProcess:
         self._telemetry = make_telemetry(settings, worker_token, *(user.token for user in users_of(settings)))
         self._telemetry.install()
         self._gateway: Gateway | None = None
+        self._server: Startable = Startable()
         self._supervisor: Supervisor | None = None
         self._plans: tuple[WorkerPlan, ...] = ()
 
@@ -102,7 +104,8 @@ class GatewayProcess:
         """Answer the liveness probe, and whatever the doorman passes on, while the block runs."""
         from glowplug.assembly.server import HttpServer
 
-        async with HttpServer(self._doorman, listener):
+        self._server = HttpServer(self._doorman, listener)
+        async with self._server:
             yield
 
     @asynccontextmanager
@@ -126,7 +129,9 @@ class GatewayProcess:
             self._gateway = None
             # Else a stream that is opened meanwhile would hold the server up.
             self._doorman.shut()
-            await rooms.stop()
+            rooms.gateway.hang_up()
+            # Whoever is inside still has a store to write to.
+            await stop_all([self._server, rooms])
 
     async def _worker_died(self, instance_id: str) -> bool:
         return self._gateway is not None and await self._gateway.worker_died(instance_id)

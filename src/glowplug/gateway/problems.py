@@ -5,6 +5,7 @@ Where another protocol is spoken, `dialects` says what becomes of it.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -18,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glowplug.errors import BugError, GlowplugError, InvalidInput, RemoteError, SettingsError
+from glowplug.errors import BugError, Draining, GlowplugError, InvalidInput, RemoteError, SettingsError
 from glowplug.events import emit
 from glowplug.gateway import dialects
 from glowplug.problem import passes, problem_body, retry_after
@@ -114,6 +115,12 @@ class Shield:
             await self._app(scope, receive, watched)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            # Told by the server alone, which ends and has waited long enough; raised, it would be a fault of ours.
+            if started:
+                raise
+            leaving = Draining("the gateway is leaving; ask again", retry_after=1)
+            await problem(leaving, scope["path"])(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, the caller gets an answer
             response = internal(scope["path"], error)
             if not started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,38 @@ class TestTheDoor:
         sent = await self.call(Shield(app), {"type": "http", "path": "/x", "headers": []})
         assert [message["type"] for message in sent] == ["http.response.start"]
         assert told.of("http.failed")[0]["error"] == "ValueError: half-way"
+
+    @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/embeddings"])
+    async def test_who_is_still_inside_when_the_server_ends_is_told_to_ask_again(self, path: str) -> None:
+        inside = asyncio.Event()
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            inside.set()
+            await asyncio.Event().wait()
+
+        asking = asyncio.create_task(self.call(Shield(slow), {"type": "http", "path": path, "headers": []}))
+        async with asyncio.timeout(20):
+            await inside.wait()
+            asking.cancel()
+            head, body = await asking
+        said = json.loads(body["body"])
+        assert (head["status"], dict(head["headers"])[b"retry-after"]) == (503, b"1")
+        assert said.get("error", said)["code"] == "draining"
+
+    async def test_an_answer_that_has_begun_ends_with_the_server(self) -> None:
+        begun = asyncio.Event()
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            begun.set()
+            await asyncio.Event().wait()
+
+        asking = asyncio.create_task(self.call(Shield(slow), {"type": "http", "path": "/x", "headers": []}))
+        async with asyncio.timeout(20):
+            await begun.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
 
 
 class Chaos:
