@@ -69,7 +69,7 @@ class UserError(GlowplugError):
 
 
 class InvalidInput(UserError):
-    """A value has the wrong type, range or shape; `data["fields"]` names the places."""
+    """A value has the wrong type, range or shape; `data["fields"]` names the places, with a reason or without."""
 
     code = "invalid_input"
     status = 422

@@ -313,10 +313,11 @@ class RunContext:
         return Artifact(f"local/{name}", path.stat().st_size, digest, media_type or guess_media_type(name))
 
 
-def checked_file_name(name: str) -> str:
-    """Return `name` if it is a plain file name, else raise `InvalidInput`."""
+def checked_file_name(name: str, field: str = "") -> str:
+    """Return `name` if it is a plain file name, else raise `InvalidInput`; `field` is where the caller said it."""
     if not _FILE_NAME.fullmatch(name):
-        raise InvalidInput(f"not a file name: {name[:80]!r}; use letters, digits, '.', '_' and '-', no folders")
+        said = f"not a file name: {name[:80]!r}; use letters, digits, '.', '_' and '-', no folders"
+        raise InvalidInput(f"{field}: {said}", fields=[field]) if field else InvalidInput(said)
     return name
 
 

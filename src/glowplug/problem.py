@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -33,11 +34,13 @@ _BY_STATUS: Mapping[int, type[GlowplugError]] = {
     425: NotReady,
     503: NotReady,
 }
+# "size: too large", "width=63: no multiple of 8", "messages.0.content: empty".
+_PLACE = re.compile(r"((\w+)(?:\.\w+)*)(?:=[^:\s]*)?: ")
 
 
 def problem_body(error: GlowplugError) -> dict[str, Any]:
     """Return the problem document of an error: the standard members, then its data."""
-    data = {key: value for key, value in error.data.items() if key not in _STANDARD}
+    data = {key: value for key, value in told_data(error).items() if key not in _STANDARD}
     if passes(error):
         data["retry_after"] = retry_after(error)
     return {
@@ -49,6 +52,36 @@ def problem_body(error: GlowplugError) -> dict[str, Any]:
         "retryable": error.retryable,
         **data,
     }
+
+
+def told_data(error: GlowplugError) -> dict[str, Any]:
+    """Return the data of an error with its fields in the one shape that callers know."""
+    return {**error.data, "fields": told_fields(error)} if "fields" in error.data else error.data
+
+
+def told_fields(error: GlowplugError, parameters: Collection[str] = ()) -> list[dict[str, str]]:
+    """Return the wrong places of an input, each as `path` and `message`, in whatever way the error names them.
+
+    An error that names none is of the one among `parameters` that its message begins with.
+    """
+    said = error.data.get("fields")
+    fields = [_field(one, error.message) for one in said] if isinstance(said, list | tuple) else []
+    found = [field for field in fields if field is not None]
+    place = None if found else _PLACE.match(error.message)
+    if place is not None and place[2] in parameters:
+        return [{"path": place[1], "message": error.message.removeprefix(f"{place[1]}: ")}]
+    return found
+
+
+def _field(said: Any, message: str) -> dict[str, str] | None:
+    known = said if isinstance(said, Mapping) else {"path": said}
+    # Pydantic says `loc` and `msg`, the first as a tuple.
+    path, why = known.get("path", known.get("loc")), known.get("message", known.get("msg"))
+    if isinstance(path, list | tuple):
+        path = ".".join(map(str, path))
+    if not isinstance(path, str):
+        return None
+    return {"path": path, "message": why if isinstance(why, str) else message.removeprefix(f"{path}: ")}
 
 
 def passes(error: GlowplugError) -> bool:

@@ -18,7 +18,7 @@ from tests.journeys.system import MODELS, System, system, until
 from tritonclient import http as v2
 from tritonclient.utils import InferenceServerException
 
-MODEL = "versatile"
+MODEL, REAL = "versatile", "embeddings"
 HELLO = [{"role": "user", "content": "one two three"}]
 
 
@@ -26,8 +26,8 @@ HELLO = [{"role": "user", "content": "one two three"}]
 def plug(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with system(tmp_path_factory.mktemp("protocols"), GLOWPLUG_TOKEN="the-operator") as made:
         made.http.headers["authorization"] = "Bearer the-operator"
-        made.up(MODELS / "versatile.py")
-        made.wait_ready(MODEL)
+        made.up(MODELS / "versatile.py", REAL)
+        made.wait_ready(MODEL, REAL)
         yield made
 
 
@@ -60,7 +60,7 @@ def opened(image: Any) -> Any:
 
 class TestModels:
     def test_are_listed_and_retrieved(self, client: Any) -> None:
-        assert [model.id for model in client.models.list()] == [MODEL]
+        assert [model.id for model in client.models.list()] == [REAL, MODEL]
         assert client.models.retrieve(MODEL).id == MODEL
         with pytest.raises(openai.NotFoundError) as raised:
             client.models.retrieve("gpt-4")
@@ -97,9 +97,34 @@ class TestEmbeddings:
         assert raised.value.param == "input"
 
     def test_an_unknown_model_is_not_found(self, client: Any) -> None:
-        with pytest.raises(openai.NotFoundError, match="there are: versatile") as raised:
+        with pytest.raises(openai.NotFoundError, match="there are: embeddings, versatile") as raised:
             client.embeddings.create(model="text-embedding-3-small", input="a")
         assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
+
+
+class TestARealModel:
+    """What a workload itself refuses, and not the gateway by the task's schema."""
+
+    @pytest.mark.parametrize(
+        ("said", "param", "why"),
+        [
+            ({"dimensions": 500}, "dimensions", "dimensions: the model's vectors have 384 numbers, and not 500"),
+            ({"dimensions": 0}, "dimensions", "embeddings.embed: dimensions: "),
+            ({"input": ["fine", "x" * 100_001]}, "input", "embeddings.embed: input: String should have at most 100000"),
+        ],
+    )
+    def test_names_the_field_as_the_caller_does(self, client: Any, said: dict[str, Any], param: str, why: str) -> None:
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.embeddings.create(**{"model": REAL, "input": "a kitten", **said})
+        assert (raised.value.code, raised.value.param) == ("invalid_input", param)
+        assert raised.value.body["message"].startswith(why)
+
+    def test_and_on_our_own_routes_as_the_task_does(self, plug: System) -> None:
+        field = {"path": "dimensions", "message": "the model's vectors have 384 numbers, and not 500"}
+        refused = plug.http.post("/v1/run/embeddings.embed", json={"text": "a kitten", "dimensions": 500})
+        assert (refused.status_code, refused.json()["fields"]) == (422, [field])
+        job = plug.wait_done(plug.submit("embeddings.embed", text="a kitten", dimensions=500))
+        assert (job["error"]["code"], job["error"]["details"]["fields"]) == ("invalid_input", [field])
 
 
 class TestImages:
@@ -326,7 +351,7 @@ class TestInference:
     @pytest.mark.parametrize(
         ("name", "inputs", "status", "why"),
         [
-            ("nope", [tensor("a", [[1.0]], "FP64")], "404", "there are: versatile"),
+            ("nope", [tensor("a", [[1.0]], "FP64")], "404", "there are: embeddings, versatile"),
             (MODEL, [tensor("a", [[1.0]], "FP64")], "404", "parameter task"),
             (f"{MODEL}.add", [tensor("c", [[1.0]], "FP64")], "400", "there are: a, b, name"),
             (f"{MODEL}.add", [tensor("a", [[1.0]], "FP64")], "400", "b: Field required"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -27,7 +28,7 @@ from glowplug.gateway.schemas import Submit
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.subjects import Subject
 from glowplug.job import Job, JobState
-from glowplug.problem import told_error
+from glowplug.problem import told_error, told_fields
 from glowplug.store import TaskInfo
 
 AT_ONCE = 64
@@ -147,10 +148,7 @@ def renamed(names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        fields = error.data.get("fields")
-        if isinstance(fields, list | tuple):
-            error.data["fields"] = [_renamed(one, names) for one in fields]
-        raise
+        raise _renamed(error, names) from error
 
 
 def failure_of(job: Job) -> GlowplugError:
@@ -166,12 +164,22 @@ def failure_of(job: Job) -> GlowplugError:
     return error
 
 
-def _renamed(field: Any, names: Mapping[str, str]) -> Any:
-    if not isinstance(field, Mapping):
-        return field
-    # Validation at the gateway says `path`, that in the model's process `loc`.
-    first, dot, rest = str(field.get("path", field.get("loc", ""))).partition(".")
-    return {**field, "path": names.get(first, first) + dot + rest}
+def _renamed(error: InvalidInput, names: Mapping[str, str]) -> InvalidInput:
+    message, fields = error.message, []
+    for field in told_fields(error, names):
+        first, dot, rest = field["path"].partition(".")
+        path = names.get(first, first) + dot + rest
+        message = _relabelled(message, field["path"], path)
+        fields.append({**field, "path": path})
+    told = type(error)(message)
+    told.data.update(error.data, **({"fields": fields} if fields else {}))
+    return told
+
+
+def _relabelled(message: str, old: str, new: str) -> str:
+    """Return a message with the name of a field replaced where it stands as one: first, after the task's, or last."""
+    found = re.search(rf"(?:^|[:;] ){re.escape(old)}(?=: )", message) if new != old else None
+    return message if found is None else message[: found.end() - len(old)] + new + message[found.end() :]
 
 
 async def _single(reply: Reply) -> AsyncIterator[Any]:

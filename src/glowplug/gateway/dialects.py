@@ -81,10 +81,8 @@ def _code(problem: Mapping[str, Any]) -> str:
 
 
 def _param(problem: Mapping[str, Any]) -> str | None:
-    fields = problem.get("fields")
-    first = fields[0] if isinstance(fields, list | tuple) and fields else {}
-    path = first.get("path", first.get("loc")) if isinstance(first, Mapping) else None
-    return path if isinstance(path, str) and path else None
+    fields = problem.get("fields") or [{}]
+    return fields[0].get("path") or None
 
 
 def _advice(problem: Mapping[str, Any]) -> dict[str, str]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any
 
-from glowplug.errors import GlowplugError, Interrupted, OutOfMemory, Stop, TaskFailed
+from glowplug.errors import GlowplugError, Interrupted, InvalidInput, OutOfMemory, Stop, TaskFailed
 from glowplug.job import OutcomeKind
 from glowplug.model import Model
+from glowplug.problem import told_fields
 from glowplug.process.contexts import BatchContext, ProcessRunContext
 from glowplug.process.faults import free_memory, story, task_error
 from glowplug.process.files import Files
@@ -52,7 +53,7 @@ class Runner:
             context.check()
             return Valid(context, schema.read(context.item.input_json, _files(context)))
         except BaseException as error:  # noqa: BLE001 - becomes the end of the call
-            self._fail(context, error)
+            self._fail(schema, context, error)
             return None
 
     def rehearse(self, task: str, context: ProcessRunContext) -> None:
@@ -65,9 +66,9 @@ class Runner:
             call.context.check()
             output = self._answer(schema, call)
         except BaseException as error:  # noqa: BLE001 - becomes the end of the call
-            self._fail(call.context, error)
+            self._fail(schema, call.context, error)
         else:
-            self._complete(call.context, output)
+            self._complete(schema, call.context, output)
 
     def _answer(self, schema: TaskSchema, call: Valid) -> bytes:
         context, values = call.context, call.values
@@ -90,12 +91,12 @@ class Runner:
             outputs = [encoded(result) for result in results]
         except Stop as error:
             for call in calls:
-                self._fail(call.context, error)
+                self._fail(schema, call.context, error)
         except BaseException as error:  # noqa: BLE001 - becomes the end of the calls
             self._run_each(schema, calls, error)
         else:
             for call, output in zip(calls, outputs, strict=True):
-                self._complete(call.context, output)
+                self._complete(schema, call.context, output)
 
     def _run_each(self, schema: TaskSchema, calls: Sequence[Valid], error: BaseException) -> None:
         # One bad call must not take its company down, and only running them alone shows which one it was.
@@ -105,23 +106,25 @@ class Runner:
         for call in calls:
             self._run_one(schema, call)
 
-    def _complete(self, context: ProcessRunContext, output: bytes) -> None:
+    def _complete(self, schema: TaskSchema, context: ProcessRunContext, output: bytes) -> None:
         told = context.stop.told
         if told is not None:
             # The task was told to stop and came back in good order: what it returns is not the whole work.
-            self._fail(context, told)
+            self._fail(schema, context, told)
             return
         context.flush()
         used = context.scratch_used
         self._tell_end(context, Ended(context.item.id, OutcomeKind.COMPLETED, output, context.saved, None, used))
 
-    def _fail(self, context: ProcessRunContext, error: BaseException) -> None:
+    def _fail(self, schema: TaskSchema, context: ProcessRunContext, error: BaseException) -> None:
         call_id, used = context.item.id, context.scratch_used
         context.flush()
         if context.stop.told is not None:
             self._tell_end(context, Ended(call_id, _kind(context.stop.told), scratch_used=used))
             return
         ours = task_error(error)
+        if isinstance(ours, InvalidInput) and (fields := told_fields(ours, schema.names.values())):
+            ours.data["fields"] = fields
         if not isinstance(error, GlowplugError):
             context.log(story(error))
         if isinstance(ours, OutOfMemory):

@@ -167,10 +167,10 @@ def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _invalid(task: str, error: ValidationError) -> InvalidInput:
     fields = [
-        {"loc": ".".join(str(part) for part in found["loc"]), "msg": _message(found["msg"])}
+        {"path": ".".join(str(part) for part in found["loc"]), "message": _message(found["msg"])}
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-    said = "; ".join(f"{field['loc'] or 'input'}: {field['msg']}" for field in fields[:3])
+    said = "; ".join(f"{field['path'] or 'input'}: {field['message']}" for field in fields[:3])
     more = f" and {len(fields) - 3} more" if len(fields) > 3 else ""
     return InvalidInput(f"{task}: {said}{more}", fields=fields)
 

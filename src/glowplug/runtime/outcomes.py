@@ -9,12 +9,13 @@ import msgspec
 from glowplug.artifact import Artifact
 from glowplug.errors import GlowplugError, NotReady, TaskFailed, UserError
 from glowplug.job import Failure, Outcome, OutcomeKind
+from glowplug.problem import told_data
 from glowplug.process.call import CallEnd
 
 
 def failure_of(error: GlowplugError) -> Failure:
     """Tell why an attempt failed: an error of the caller's is final, any other is worth another try."""
-    details = {key: value for key, value in error.data.items() if key != "retryable"}
+    details = {key: value for key, value in told_data(error).items() if key != "retryable"}
     code = str(details.get("error_class", error.code)) if isinstance(error, TaskFailed) else error.code
     retryable = bool(error.data.get("retryable", not isinstance(error, UserError)))
     return Failure(code, error.message, retryable, details)

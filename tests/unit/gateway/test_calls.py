@@ -206,17 +206,44 @@ class TestNames:
     @pytest.mark.parametrize(
         ("fields", "expected"),
         [
-            ([{"path": "count"}], [{"path": "n"}]),
-            ([{"loc": "count", "msg": "x"}], [{"loc": "count", "msg": "x", "path": "n"}]),
-            ([{"path": "count.0"}, {"path": "prompt"}], [{"path": "n.0"}, {"path": "prompt"}]),
-            (["odd"], ["odd"]),
-            (None, None),
+            ([{"path": "count"}], ["n"]),
+            ([{"loc": "count", "msg": "x"}], ["n"]),
+            ([{"path": "count.0"}, {"path": "prompt"}], ["n.0", "prompt"]),
+            (["count", "odd"], ["n", "odd"]),
         ],
     )
-    def test_a_wrong_value_is_told_by_the_callers_own_name(self, fields: Any, expected: Any) -> None:
+    def test_a_wrong_value_is_told_by_the_callers_own_name(self, fields: Any, expected: list[str]) -> None:
         with pytest.raises(InvalidInput) as raised, renamed({"count": "n"}):
-            raise InvalidInput("x", fields=fields)
-        assert raised.value.data["fields"] == expected
+            raise InvalidInput("x", fields=fields, task="m.t")
+        assert raised.value.data == {"fields": [{"path": name, "message": "x"} for name in expected], "task": "m.t"}
+
+    @pytest.mark.parametrize(
+        ("message", "fields", "told"),
+        [
+            ("text: too long", ["text"], "input: too long"),
+            ("tts.speak: text: too long", ["text"], "tts.speak: input: too long"),
+            ("m.t: count: 9 is too much; text: empty", ["count", "text"], "m.t: n: 9 is too much; input: empty"),
+            ("m.t: text.0: empty", ["text.0"], "m.t: input.0: empty"),
+            ("the text: it is empty", ["text"], "the text: it is empty"),
+            ("context: too long", ["context"], "context: too long"),
+            ("width=63: no multiple of 8", ["width"], "width=63: no multiple of 8"),
+        ],
+    )
+    def test_in_the_message_too(self, message: str, fields: list[str], told: str) -> None:
+        with pytest.raises(InvalidInput) as raised, renamed({"count": "n", "text": "input", "width": "size"}):
+            raise InvalidInput(message, fields=fields)
+        assert raised.value.message == str(raised.value) == told
+
+    def test_a_field_that_only_the_message_names_is_one(self) -> None:
+        with pytest.raises(InvalidInput) as raised, renamed({"audio": "file"}):
+            raise InvalidInput("audio: the file is empty")
+        assert raised.value.message == "file: the file is empty"
+        assert raised.value.data["fields"] == [{"path": "file", "message": "the file is empty"}]
+
+    def test_where_nobody_names_a_field_there_is_none(self) -> None:
+        with pytest.raises(InvalidInput, match="it is wrong") as raised, renamed({"audio": "file"}):
+            raise InvalidInput("it is wrong")
+        assert raised.value.data == {}
 
     def test_other_errors_pass(self) -> None:
         with pytest.raises(TaskFailed), renamed({"count": "n"}):

@@ -108,12 +108,11 @@ class TestOpenAIErrors:
         assert set(body) == {"message", "type", "param", "code"}
         assert all(isinstance(body[name], str) and body[name] for name in ("message", "type", "code"))
 
-    @pytest.mark.parametrize("word", ["path", "loc"])
-    def test_the_first_wrong_field_is_its_param(self, word: str) -> None:
-        error = InvalidInput("x", fields=[{word: "size"}, {word: "n"}])
-        assert openai_error(problem_body(error))["param"] == "size"
+    @pytest.mark.parametrize("fields", [[{"path": "size"}, {"path": "n"}], [{"loc": "size"}], ["size"], [3, "size"]])
+    def test_the_first_wrong_field_is_its_param(self, fields: Any) -> None:
+        assert openai_error(problem_body(InvalidInput("x", fields=fields)))["param"] == "size"
 
-    @pytest.mark.parametrize("fields", [[], None, "size", ["size"], [{"path": ""}], [{"path": 3}]])
+    @pytest.mark.parametrize("fields", [[], None, "size", 3, [{"path": ""}], [{"path": 3}], [None]])
     def test_fields_of_another_form_are_no_param(self, fields: Any) -> None:
         assert openai_error(problem_body(InvalidInput("x", fields=fields)))["param"] is None
 

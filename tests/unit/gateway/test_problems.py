@@ -42,7 +42,7 @@ def test_every_error_of_ours_is_a_problem_of_its_own_status(kind: Any) -> None:
 
 def test_its_data_stands_beside_the_standard_members_and_never_in_their_place() -> None:
     body = problem_body(InvalidInput("wrong", fields=["x"], status=200, code="ok"))
-    assert (body["fields"], body["status"], body["code"]) == (["x"], 422, "invalid_input")
+    assert (body["fields"], body["status"], body["code"]) == ([{"path": "x", "message": "wrong"}], 422, "invalid_input")
 
 
 def test_data_that_json_cannot_hold_is_written_as_text() -> None:

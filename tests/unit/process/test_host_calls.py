@@ -33,7 +33,7 @@ async def test_input_is_checked_where_the_model_is(tmp_path: Path) -> None:
         end = await rig.run("say", text=5, loud=True)
         assert end.kind is OutcomeKind.FAILED
         assert type(end.error) is InvalidInput
-        assert [field["loc"] for field in end.error.data["fields"]] == ["text", "loud"]
+        assert [field["path"] for field in end.error.data["fields"]] == ["text", "loud"]
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b'{"text": "\xff"}', b'"text"'])
@@ -167,8 +167,8 @@ async def test_a_bad_picture_is_the_callers_error(tmp_path: Path, image: object,
         end = await rig.run("size", image=image)
         assert type(end.error) is InvalidInput
         [field] = end.error.data["fields"]
-        assert field["loc"] == "image"
-        assert said in field["msg"]
+        assert field["path"] == "image"
+        assert said in field["message"]
 
 
 async def test_files_may_be_anywhere_in_the_input(tmp_path: Path) -> None:

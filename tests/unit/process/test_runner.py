@@ -54,6 +54,10 @@ class Workhorse(Model):
         return "went on"
 
     @task
+    def refuse(self, ctx: RunContext, said: str, fields: list[Any] | None = None) -> None:
+        raise InvalidInput(said, fields=fields)
+
+    @task
     def stray(self, ctx: RunContext) -> None:
         raise Canceled
 
@@ -114,6 +118,22 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "told"),
+    [
+        ("said: too rude", ["said"], [{"path": "said", "message": "too rude"}]),
+        ("said: too rude", None, [{"path": "said", "message": "too rude"}]),
+        ("it is rude", [{"loc": "said", "msg": "rude"}], [{"path": "said", "message": "rude"}]),
+        ("tone: too rude", None, None),
+        ("it is rude", None, None),
+    ],
+)
+def test_what_a_task_refuses_names_its_fields_in_one_way(bench: Bench, said: str, fields: Any, told: Any) -> None:
+    error = bench.one("refuse", said=said, fields=fields).error
+    assert error is not None
+    assert (error.code, error.message, error.data["fields"]) == ("invalid_input", said, told)
 
 
 CHECKS_BEFORE_A_TASK = 2

@@ -140,7 +140,7 @@ def test_bounds_choices_and_descriptions_are_described_and_held() -> None:
         "description": "how many",
     }
     assert described["size"]["enum"] == ["small", "large"]
-    assert [field["loc"] for field in refused("bounds", steps=0, size="huge", seed="x")] == ["steps", "size", "seed"]
+    assert [field["path"] for field in refused("bounds", steps=0, size="huge", seed="x")] == ["steps", "size", "seed"]
 
 
 def test_nested_values_are_made_and_their_errors_say_where() -> None:
@@ -149,13 +149,13 @@ def test_nested_values_are_made_and_their_errors_say_where() -> None:
     assert made["styles"] == [Style(name="oil", strength=0.5)]
     assert made["pair"] == (1, 2)
     [field] = refused("nested", point={"x": 1}, styles=[{"name": "oil", "strength": 2}])
-    assert field["loc"] == "styles.0.strength"
+    assert field["path"] == "styles.0.strength"
 
 
 def test_files_are_opened_wherever_they_are() -> None:
     made = read("files", image="a", file="b", more={"c": ["d"]})
     assert made == {"image": "image:a", "file": "file:b", "more": {"c": ["image:d"]}}
-    assert refused("files", image="broken", file="b") == [{"loc": "image", "msg": "the file is broken"}]
+    assert refused("files", image="broken", file="b") == [{"path": "image", "message": "the file is broken"}]
 
 
 def test_files_are_described_as_references() -> None:
@@ -174,7 +174,7 @@ def test_parameters_may_have_names_that_pydantic_uses_itself() -> None:
         "self_": "",
         "schema": "",
     }
-    assert [field["loc"] for field in refused("awkward", json="a", copy="x", model_dump=True)] == ["copy"]
+    assert [field["path"] for field in refused("awkward", json="a", copy="x", model_dump=True)] == ["copy"]
 
 
 def test_a_batched_parameter_is_one_value_for_the_caller() -> None:
@@ -199,7 +199,7 @@ def test_what_has_no_type_may_be_anything() -> None:
 
 
 def test_an_unknown_parameter_is_refused_by_name() -> None:
-    assert [field["loc"] for field in refused("simple", text="x", txet="y")] == ["txet"]
+    assert [field["path"] for field in refused("simple", text="x", txet="y")] == ["txet"]
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"{", b'{"text": "x"} trailing', b'{"text": NaN}', b"\xff"])

@@ -211,7 +211,7 @@ async def test_the_data_of_an_error_is_in_the_problem(tmp_path: Path) -> None:
             "detail": "n: too big",
             "code": "invalid_input",
             "retryable": False,
-            "fields": ["n"],
+            "fields": [{"path": "n", "message": "too big"}],
         }
 
 

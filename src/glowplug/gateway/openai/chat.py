@@ -41,6 +41,11 @@ def given(task: TaskInfo, wish: ChatRequest, body: Mapping[str, Any]) -> dict[st
     return {**extras(task, body, _TAKEN), **said, "messages": messages}
 
 
+def names(wish: ChatRequest) -> Mapping[str, str]:
+    """Return what the caller calls the task's parameters, where that is something else."""
+    return {} if wish.max_completion_tokens is None else {"max_tokens": "max_completion_tokens"}
+
+
 @dataclass
 class Conversation:
     """One reply as it grows: takes in the task's values, and gives chunks or the whole."""

@@ -13,7 +13,7 @@ from glowplug.gateway.openai.parameters import extras, knows, wrong
 from glowplug.gateway.openai.shapes import ImageRequest
 from glowplug.store import TaskInfo
 
-NAMES = {"count": "n", "width": "size", "height": "size"}
+NAMES = {"count": "n", "width": "size", "height": "size", "images": "image"}
 LARGEST_SIDE = 16_384
 DEFAULT_QUALITY = 90
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")

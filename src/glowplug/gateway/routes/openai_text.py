@@ -49,7 +49,8 @@ def router(gateway: Gateway) -> APIRouter:
         task = await calls.offers.serving("chat/completions", wish.model)
         given = chat.given(task, wish, body)
         talk = _conversation(gateway, wish)
-        values = await while_present(request, calls.values(task, given, subject_of(request)))
+        with renamed(chat.names(wish)):
+            values = await while_present(request, calls.values(task, given, subject_of(request)))
         if values is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         if wish.stream:

@@ -127,11 +127,11 @@ class Chat(Model):
     def _checked(self, messages: list[Message]) -> list[Message]:
         length = sum(len(message.content) for message in messages)
         if length > self._limits.longest_prompt:
-            raise InvalidInput(
-                f"messages: {length} characters in all, more than {self._limits.longest_prompt}; leave out old ones"
-            )
+            most = self._limits.longest_prompt
+            told = f"messages: {length} characters in all, more than {most}; leave out old ones"
+            raise InvalidInput(told, fields=["messages"])
         if not any(message.content.strip() for message in messages):
-            raise InvalidInput("messages: nothing is said in them")
+            raise InvalidInput("messages: nothing is said in them", fields=["messages"])
         instructed = any(message.role in ("system", "developer") for message in messages)
         system = [Message("system", self._limits.system)] if self._limits.system and not instructed else []
         return [*system, *messages]

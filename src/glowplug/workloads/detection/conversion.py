@@ -52,7 +52,8 @@ def convert(ctx: RunContext, engine: Engine, wish: Wish) -> Converted:
     began = time.monotonic()
     if wish.format != FORMAT:
         raise InvalidInput(f"format: {wish.format[:40]!r} is not known; known is {FORMAT}", fields=["format"])
-    name = checked_file_name(wish.name if wish.name.endswith(SUFFIX) else f"{wish.name}{SUFFIX}")
+    wanted = wish.name if wish.name.endswith(SUFFIX) else f"{wish.name}{SUFFIX}"
+    name = checked_file_name(wanted, "output.model_name")
     if onnx_finder.is_onnx(wish.model_path):
         raise InvalidInput("model_path: not weights that detector.train writes; give those", fields=["model_path"])
     ctx.progress(0, 3, "opening the weights")

@@ -85,6 +85,6 @@ class Report:
         """Raise `InvalidInput` with the first errors, if there are any."""
         if not self.errors:
             return
-        fields = [{"loc": finding.place, "msg": finding.what} for finding in self.errors[:SHOWN]]
+        fields = [{"path": finding.place, "message": finding.what} for finding in self.errors[:SHOWN]]
         text = "\n".join([f"dataset: {self.summary('error')}", *self.shown(self.errors)])
         raise InvalidInput(text, fields=fields, errors=self.total("error"), warnings=self.total("warning"))

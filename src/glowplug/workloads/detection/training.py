@@ -65,11 +65,12 @@ def weights_name(wanted: str) -> tuple[str, list[str]]:
 
     Weights are no pickles here, so that a name such as best.pt would say something untrue.
     """
-    name = PurePath(checked_file_name(wanted)).name
+    name = PurePath(checked_file_name(wanted, "output.model_name")).name
     if name.endswith(SUFFIX):
         return name, []
     right = f"{name.removesuffix('.pt').removesuffix('.pth')}{SUFFIX}"
-    return checked_file_name(right), [f"{name} became {right}: the weights are safetensors, which run no code"]
+    note = f"{name} became {right}: the weights are safetensors, which run no code"
+    return checked_file_name(right, "output.model_name"), [note]
 
 
 class _Telling:

@@ -121,7 +121,8 @@ class Encoder:
         if dimensions is None or dimensions == width:
             return None
         if dimensions > width:
-            raise InvalidInput(f"dimensions: the model's vectors have {width} numbers, and not {dimensions}")
+            told = f"dimensions: the model's vectors have {width} numbers, and not {dimensions}"
+            raise InvalidInput(told, fields=["dimensions"])
         if dimensions in self._layout.trained_dimensions:
             return None
         return f"the model was not trained for {dimensions} dimensions: expect worse results than with {width}"

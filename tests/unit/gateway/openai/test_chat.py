@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from glowplug.errors import InvalidInput, TaskFailed
-from glowplug.gateway.openai.chat import LONGEST_REPLY, Conversation, given
+from glowplug.gateway.openai.chat import LONGEST_REPLY, Conversation, given, names
 from glowplug.gateway.openai.shapes import ChatRequest
 from glowplug.store import TaskInfo
 
@@ -37,6 +37,15 @@ class TestGiven:
 
     def test_the_newer_name_of_a_limit_goes_first(self) -> None:
         assert asked(max_tokens=9, max_completion_tokens=5)["max_tokens"] == 5
+
+    @pytest.mark.parametrize(
+        ("said", "expected"), [({"max_completion_tokens": 5}, {"max_tokens": "max_completion_tokens"}), ({}, {})]
+    )
+    def test_a_refusal_speaks_of_the_limit_by_the_name_that_was_used(
+        self, said: dict[str, Any], expected: dict[str, str]
+    ) -> None:
+        wish = ChatRequest(model="m", messages=[], max_tokens=9, **said)
+        assert names(wish) == expected
 
     def test_fields_beside_the_protocol_go_to_a_task_that_knows_them(self) -> None:
         made = asked(top_k=40, user="ann", frequency_penalty=1)

@@ -149,7 +149,7 @@ def test_another_format_and_what_is_onnx_already_are_refused(tmp_path: Path) -> 
         converted(ctx, engine, format="tflite")
     with pytest.raises(InvalidInput, match="model_path: not weights that"):
         converted(ctx, engine, model_path=written(tmp_path / "m.onnx"))
-    with pytest.raises(InvalidInput, match="not a file name"):
+    with pytest.raises(InvalidInput, match=r"output\.model_name: not a file name"):
         converted(ctx, engine, name="../x")
 
 

@@ -94,7 +94,7 @@ def test_the_tasks_serve_what_other_protocols_ask_for() -> None:
 def test_a_value_out_of_bounds_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(InvalidInput) as refused:
         read("generate", **{"prompt": "a bird", field: value})
-    assert [place["loc"] for place in refused.value.data["fields"]] == [field]
+    assert [place["path"] for place in refused.value.data["fields"]] == [field]
 
 
 @pytest.mark.parametrize("strength", [0, 1.01])
@@ -114,7 +114,7 @@ def test_a_picture_of_a_hundred_megapixels_is_refused_by_name(name: str) -> None
     example = schema("inpaint").spec.options.example or {}
     with pytest.raises(InvalidInput, match="pixels") as refused:
         read("inpaint", **{**example, name: "data:image/png;base64," + base64.b64encode(png).decode()})
-    assert [place["loc"] for place in refused.value.data["fields"]] == [name]
+    assert [place["path"] for place in refused.value.data["fields"]] == [name]
 
 
 class Echo:
