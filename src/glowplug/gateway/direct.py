@@ -158,7 +158,7 @@ class DirectCalls:
         error = pictures.refusal(picture, model)
         if not error.retryable:
             return error
-        return type(error)(f"{error.message}, or send Prefer: respond-async to queue a job", **error.data)
+        return type(error)(f"{error.message}; or send Prefer: respond-async to queue a job", **error.data)
 
 
 def _one_less(entry: Entry) -> None:
