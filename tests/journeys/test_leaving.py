@@ -60,6 +60,13 @@ def test_ctrl_c_ends_everything_that_up_started_and_the_job_is_kept(plug: System
     assert plug.wait_done(job)["state"] == "canceled"
 
 
+def test_a_gateway_that_is_told_to_leave_while_it_opens_leaves_in_good_order(plug: System) -> None:
+    up = plug.up(TRAINER)
+    until(lambda: plug.answers("/livez"), "the doorman answers", log=plug.log)
+    assert end(up) == 0
+    assert "Traceback" not in plug.log()
+
+
 def test_a_request_that_is_on_its_way_when_the_gateway_leaves_is_still_served(plug: System) -> None:
     gateway = plug.gateway()
     until(lambda: plug.answers("/ready"), "the gateway is there", log=plug.log)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from glowplug.assembly.opening import make_telemetry, quick_switches
+from glowplug.assembly.signals import StopSignal
 from glowplug.assembly.users import rates_of, users_of
 from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
@@ -41,6 +42,7 @@ async def serve_gateway(settings: Settings, *, targets: Sequence[str] = ()) -> i
         SettingsError: the data folder is taken, the port is in use, or a URL names no adapter.
         Corrupt: the database is damaged.
     """
+    stop = StopSignal()
     # What is wrong with these is said before anything is begun.
     users_of(settings), rates_of(settings.limits)
     folder = DataFolder(settings.data)
@@ -57,10 +59,8 @@ async def serve_gateway(settings: Settings, *, targets: Sequence[str] = ()) -> i
             await stack.enter_async_context(process.supervising(targets))
             await stack.enter_async_context(process.answering(listener))
             lock.announce(settings.local_url)
-            await stack.enter_async_context(process.opened())
-            from glowplug.assembly.server import stop_signal
-
-            await stop_signal()
+            if await stop.allows(stack.enter_async_context(process.opened())):
+                await stop.wait()
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,21 +57,3 @@ class HttpServer(Startable):
         if self._task is not None:
             await asyncio.wait([self._task], timeout=2 * GRACE_SECONDS)
             await cancel(self._task)
-
-
-async def stop_signal() -> None:
-    """Wait for SIGINT or SIGTERM; the next one ends the process without further ado."""
-    loop = asyncio.get_running_loop()
-    heard: asyncio.Future[None] = loop.create_future()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def hear(number: signal.Signals) -> None:
-        if heard.done():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        else:
-            heard.set_result(None)
-
-    for number in numbers:
-        loop.add_signal_handler(number, hear, number)
-    await heard

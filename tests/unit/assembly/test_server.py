@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from glowplug.assembly.server import HttpServer, stop_signal
+from glowplug.assembly.server import HttpServer
 from glowplug.boot import Doorman, Receive, Scope, Send, bind
 from glowplug.errors import SettingsError
 
@@ -120,25 +118,3 @@ async def test_an_application_may_take_the_place_of_the_doorman_while_it_serves(
         doorman.open(hello)
         assert (await client.get("/v1/jobs")).text == "hello"
         assert (await client.get("/livez")).json() == {"status": "alive"}
-
-
-@pytest.fixture
-def own_signals() -> Iterator[None]:
-    """Put the handlers back that the test's process had."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in former.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("own_signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_is_the_wish_to_stop(number: signal.Signals) -> None:
-    waiting = asyncio.create_task(stop_signal())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    os.kill(os.getpid(), number)
-    async with asyncio.timeout(20):
-        await waiting
-    for one in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().remove_signal_handler(one)
