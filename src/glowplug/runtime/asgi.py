@@ -98,7 +98,10 @@ class EventStream:
 
 
 class Departure:
-    """Notices that a caller has gone, for calls that last: watching costs a task, so short calls are spared it."""
+    """Notices that a caller has gone, for calls that last: watching costs a task, so short calls are spared it.
+
+    `lasting` is called when the call turns out to last.
+    """
 
     def __init__(self, receive: Receive, after_seconds: float, lasting: Callable[[], None]) -> None:
         self._receive = receive
@@ -124,7 +127,6 @@ class Departure:
         self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
-            self._lasting()
 
     def _begin(self) -> None:
         self._watch = asyncio.get_running_loop().create_task(self._wait(), name="departure")

@@ -94,7 +94,8 @@ class DirectApp(Startable):
         self._open = True
         self._answering = 0
         self._empty = asyncio.Event()
-        self.slot_changed: Callable[[], None] = _nobody
+        self.slot_taken: Callable[[], None] = _nobody
+        self.slot_freed: Callable[[], None] = _nobody
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -152,7 +153,7 @@ class DirectApp(Startable):
         self._check_room()
         body = await read_body(receive, headers, self._policy.body_bytes)
         stream = EventStream(send) if info.streams else None
-        departure = Departure(receive, self._policy.watch_after_seconds, self.slot_changed)
+        departure = Departure(receive, self._policy.watch_after_seconds, self.slot_taken)
         try:
             end = await self._perform(_Request(self._runners[host], info, body, stream), departure)
             await answer_end(end, stream, send)
@@ -165,6 +166,8 @@ class DirectApp(Startable):
             await break_off(stream, error)
         finally:
             departure.close()
+            # Of a short call too: somebody may have looked while it ran.
+            self.slot_freed()
 
     def _check_room(self) -> None:
         if not self._open:

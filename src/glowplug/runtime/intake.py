@@ -22,9 +22,14 @@ LOST_ANSWER_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class IntakeCalls:
-    """What the intake asks and tells: what can be taken now, and what a claim sent at a monotonic moment brought."""
+    """What the intake asks and tells.
+
+    `wants` is what can be taken now, `covers` whether a claim asks for every model that is ready, and `claimed` hears
+    what a claim sent at a monotonic moment brought.
+    """
 
     wants: Callable[[], Wants]
+    covers: Callable[[Wants], bool]
     claimed: Callable[[Claimed, float], None]
 
 
@@ -77,6 +82,12 @@ class Intake:
     def ring(self) -> None:
         """Say that what can be taken may have changed."""
         self._bell.ring()
+
+    def freed(self) -> None:
+        """Say that a slot was freed of whose taking nobody may have said a word; cheap enough for every call."""
+        # A claim that asks for all is none that was sent while the slot was taken.
+        if self._out and not self._calls.covers(self._out[-1].wants):
+            self._bell.ring()
 
     async def emptied(self) -> None:
         """Wait until no job can be on its way here; what can be taken must be nothing by now.

@@ -60,6 +60,10 @@ class Runs:
             return ()
         return tuple(want for host in self._parts.hosts if (want := self._want(host, room)))
 
+    def covered_by(self, wants: Sequence[Want]) -> bool:
+        """Say whether `wants` ask for jobs of every model that is ready."""
+        return len(wants) >= sum(self._can_want(host) for host in self._parts.hosts)
+
     def take(self, grant: Grant, sent_at: float) -> None:
         """Run a grant of a claim sent at `sent_at`; one that cannot run any more is given back uncounted."""
         if grant.hold in self._runs:
@@ -119,8 +123,11 @@ class Runs:
         for hold in [hold for hold in self._runs if hold.job_id == job_id]:
             self.canceled(hold)
 
+    def _can_want(self, host: Host) -> bool:
+        return host.info is not None and host.component.status.can_serve
+
     def _want(self, host: Host, room: int) -> Want | None:
-        if host.info is None or not host.component.status.can_serve:
+        if host.info is None or not self._can_want(host):
             return None
         promised = sum(run.host is host and run.phase is Phase.PREPARING for run in self._runs.values())
         slots = min(room, host.free_slots - promised)

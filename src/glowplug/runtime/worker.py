@@ -89,7 +89,9 @@ class Worker(Startable):
         )
         self._leases.tell(LeaseCalls(self._runs.lost, self._runs.fenced, self._runs.canceled, self._obey))
         self._announcer = Announcer(station, parts.board, parts.hosts, self._registered)
-        self._intake = Intake(station, self._leases, IntakeCalls(self._runs.wants, self._claimed))
+        self._intake = Intake(
+            station, self._leases, IntakeCalls(self._runs.wants, self._runs.covered_by, self._claimed)
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._draining: asyncio.Task[None] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -124,7 +126,8 @@ class Worker(Startable):
         for host in self._parts.hosts:
             self._hear_of_info(host)
         if self._parts.direct is not None:
-            self._parts.direct.slot_changed = self.ring
+            self._parts.direct.slot_taken = self.ring
+            self._parts.direct.slot_freed = self._intake.freed
         self._loop(self._watch(), "board")
         self._loop(self._announcer.run(), "announcer")
         self._loop(self._leases.run(), "leases")

@@ -400,19 +400,25 @@ async def test_a_caller_who_hangs_up_cancels_the_call(tmp_path: Path, task: str)
         assert [kind for _, kind in it.host.stopped] == [OutcomeKind.CANCELED]
 
 
-async def test_a_short_call_is_never_watched_and_a_long_one_says_that_a_slot_is_taken(tmp_path: Path) -> None:
+async def test_every_call_says_that_its_slot_is_free_and_a_long_one_that_it_was_taken(tmp_path: Path) -> None:
     async with line(tmp_path, replace(OPEN, watch_after_seconds=0.02)) as it:
-        rung = asyncio.Event()
-        it.app.slot_changed = rung.set
-        assert (await it.run()).status_code == 200
-        assert not rung.is_set()
+        taken, freed = asyncio.Event(), asyncio.Event()
+        it.app.slot_taken, it.app.slot_freed = taken.set, freed.set
         it.host.script = gate = Gate()
         running = asyncio.create_task(it.run())
-        await rung.wait()
-        rung.clear()
+        await taken.wait()
+        assert not freed.is_set()
         gate.open.set()
         await running
-        await rung.wait()
+        assert freed.is_set()
+
+
+async def test_a_short_call_is_never_watched_and_says_that_its_slot_is_free(tmp_path: Path) -> None:
+    async with line(tmp_path, replace(OPEN, watch_after_seconds=3600)) as it:
+        taken, freed = asyncio.Event(), asyncio.Event()
+        it.app.slot_taken, it.app.slot_freed = taken.set, freed.set
+        assert (await it.run()).status_code == 200
+        assert (taken.is_set(), freed.is_set()) == (False, True)
 
 
 # Admission.

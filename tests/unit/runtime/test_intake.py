@@ -58,7 +58,12 @@ class Door:
         identity = WorkerIdentity(instance_id="w1", incarnation="i1")
         station = Station(self.link, identity, self.clock, WorkerPolicy())
         self.leases = Leases(station)
-        calls = IntakeCalls(lambda: self.wants, lambda claimed, sent_at: self.claimed.append((claimed, sent_at)))
+        self.models = 1
+        calls = IntakeCalls(
+            lambda: self.wants,
+            lambda asked: len(asked) >= self.models,
+            lambda claimed, sent_at: self.claimed.append((claimed, sent_at)),
+        )
         self.intake = Intake(station, self.leases, calls)
 
     @property
@@ -106,6 +111,28 @@ async def test_a_claim_that_would_bring_too_much_is_replaced() -> None:
     async with door() as it:
         await it.change((ECHO, 1))
         assert it.asked == [wants((ECHO, 2)), wants((ECHO, 1))]
+
+
+async def test_a_slot_that_was_taken_for_a_moment_is_asked_for_again_when_it_is_free() -> None:
+    async with door(opened=False) as it:
+        it.wants = ()
+        it.intake.open()
+        await it.clock.advance(1)
+        assert it.asked == [wants()]
+        it.wants = wants((ECHO, 2))
+        await it.clock.advance(1)
+        assert it.asked == [wants()]
+        it.intake.freed()
+        await it.clock.advance(0)
+        assert it.asked == [wants(), wants((ECHO, 2))]
+
+
+async def test_slots_freed_while_everything_is_asked_for_wake_nobody() -> None:
+    async with door() as it:
+        it.wants = wants((ECHO, 1))
+        it.intake.freed()
+        await it.clock.advance(0)
+        assert it.asked == [wants((ECHO, 2))]
 
 
 async def test_at_most_two_claims_are_under_way_and_the_last_wish_wins() -> None:
