@@ -85,8 +85,8 @@ def _field(said: Any, message: str) -> dict[str, str] | None:
 
 
 def passes(error: GlowplugError) -> bool:
-    """Say whether it is over some time after, so that callers are told when to ask again."""
-    return isinstance(error, NotReady | RateLimited) and error.retryable
+    """Say whether it is over some time after, or somebody said when to ask again, so that callers are told."""
+    return isinstance(error, NotReady | RateLimited) and (error.retryable or "retry_after" in error.data)
 
 
 def retry_after(error: GlowplugError) -> int:

@@ -17,7 +17,7 @@ from glowplug.gateway import pictures
 from glowplug.gateway.caller import Caller, NoConnection
 from glowplug.gateway.catalog import Catalog, model_of
 from glowplug.gateway.registry import Entry, Registry
-from glowplug.problem import problem_body
+from glowplug.problem import LONGEST_RETRY_AFTER_SECONDS, problem_body
 
 PASSED_HEADERS = ("content-type", "retry-after", "cache-control")
 EVENT_STREAM = "text/event-stream"
@@ -157,6 +157,8 @@ class DirectCalls:
             return NotReady(f"no worker of {model} takes direct calls; queue a job with POST /v1/jobs", model=model)
         error = pictures.refusal(picture, model)
         if not error.retryable:
+            # Promised for every call that finds nobody ready; an operator may have mended it by then.
+            error.data["retry_after"] = LONGEST_RETRY_AFTER_SECONDS
             return error
         return type(error)(f"{error.message}; or send Prefer: respond-async to queue a job", **error.data)
 
