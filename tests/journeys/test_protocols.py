@@ -311,6 +311,9 @@ class TestInference:
         assert triton.is_model_ready(MODEL)
         assert triton.is_model_ready(f"{MODEL}.add")
         assert not triton.is_model_ready("nope")
+        assert triton.is_model_ready(MODEL, "1")
+        assert not triton.is_model_ready(MODEL, "2")
+        assert not triton.is_model_ready("nope", "1")
         assert triton.get_server_metadata(headers())["name"] == "glowplug"
         described = triton.get_model_metadata(f"{MODEL}.add", headers=headers())
         assert [(put["name"], put["datatype"], put["shape"]) for put in described["inputs"]] == [

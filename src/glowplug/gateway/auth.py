@@ -45,7 +45,7 @@ OPEN_PATHS = frozenset(
     }
 )
 # Of one component each; what costs compute (a warm-up, a retry) is none of them.
-_OPEN_PATH = re.compile(r"/(?:readyz?|ws/init)/[^/]+|/v2/models/[^/]+/ready")
+_OPEN_PATH = re.compile(r"/(?:readyz?|ws/init)/[^/]+|/v2/models/[^/]+(?:/versions/[^/]+)?/ready")
 
 
 def allow(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from glowplug.errors import NotFound
+from glowplug.errors import NotFound, NotReady
 from glowplug.gateway import pictures
 from glowplug.gateway.catalog import Catalog, model_of
 from glowplug.gateway.registry import Registry
@@ -81,12 +81,15 @@ class Offers:
             NotReady: it is on its way, what it leans on is gone, or nobody has it; `data["retry_after"]` says when to
                 ask again.
         """
+        if (error := self.refusal(model)) is not None:
+            self._wanted(model)
+            raise error
+
+    def refusal(self, model: str) -> NotReady | None:
+        """Return why no worker can be sent work for the model, None if one can; a probe asks this."""
         picture = self._registry.board.snapshot()
         one = picture.find(model)
-        if one is not None and one.status.can_serve:
-            return
-        self._wanted(model)
-        raise pictures.refusal(picture, model)
+        return None if one is not None and one.status.can_serve else pictures.refusal(picture, model)
 
     def _serving(self, operation: str, name: str) -> list[TaskInfo]:
         tasks = [task for task in self._catalog.tasks.values() if task.serves == operation]

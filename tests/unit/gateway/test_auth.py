@@ -23,6 +23,9 @@ def ask(access: Access, method: str, path: str, **headers: str) -> None:
     allow(access, method, path, Headers(given))
 
 
+OF_VERSION = "/v2/models/echo/versions/1/ready"
+
+
 class TestTokens:
     def test_on_loopback_the_api_is_open(self) -> None:
         ask(LOCAL, "GET", "/v1/jobs")
@@ -43,7 +46,9 @@ class TestTokens:
     def test_probes_and_documents_need_none(self, path: str) -> None:
         ask(PUBLIC, "GET", path)
 
-    @pytest.mark.parametrize("path", ["/ready/echo", "/readyz/echo", "/ws/init/page-7", "/v2/models/echo/ready"])
+    @pytest.mark.parametrize(
+        "path", ["/ready/echo", "/readyz/echo", "/ws/init/page-7", "/v2/models/echo/ready", OF_VERSION]
+    )
     def test_nor_does_the_readiness_of_one_model(self, path: str) -> None:
         ask(PUBLIC, "GET", path)
 
@@ -64,6 +69,7 @@ class TestTokens:
             "/v2/models/echo",
             "/v2/models/echo/infer",
             "/v2/models/a/b/ready",
+            "/v2/models/a/versions/ready",
             "/glowplug/overlay.js/x",
         ],
     )

@@ -24,6 +24,7 @@ from glowplug.gateway.inference.shapes import (
     RequestOutput,
     ServerMetadata,
 )
+from glowplug.gateway.offers import LONGEST_NAME
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.subjects import subject_of
 from glowplug.lifecycle import in_thread
@@ -57,6 +58,10 @@ def router(gateway: Gateway) -> APIRouter:
     async def model_of_version(name: str, version: str) -> Response:
         return bodies.answer(await door.metadata(name, version))
 
+    @routes.get("/v2/models/{name}/versions/{version}/ready", include_in_schema=False)
+    async def ready_of_version(name: str, version: str) -> Response:
+        return bodies.answer(door.ready(name, version))
+
     @routes.post("/v2/models/{name}/infer", **described(InferenceRequest, {200: InferenceAnswer}, error=InferenceError))
     async def infer(name: str, request: Request) -> Response:
         """Call a task once for each place of the tensors' first axis; of several tasks `parameters.task` names one."""
@@ -82,6 +87,16 @@ class _Door:
         task = await self._calls.offers.task(name)
         return mapping.metadata(name, self._version(task, version), task)
 
+    def ready(self, name: str, version: str) -> dict[str, Any]:
+        """Return that a model, or a task as `model.task`, is ready in a version. Raises `NotFound`, `NotReady`."""
+        model = model_of(name)
+        if model not in self._models:
+            raise NotFound(f"no model named {name[:LONGEST_NAME]!r}")
+        self._check_version(model, version)
+        if (error := self._calls.offers.refusal(model)) is not None:
+            raise error
+        return {"name": name, "ready": True}
+
     async def infer(self, request: Request, name: str, version: str = "") -> Response:
         """Answer a request for inference."""
         body = await bodies.read(request, self._limit_bytes)
@@ -100,9 +115,12 @@ class _Door:
         return await _done(aside, _answer, InferenceAnswer(name, version, wish.id, []), wish, task, results)
 
     def _version(self, task: TaskInfo, asked: str) -> str:
-        there = self._models[model_of(task.name)].version
+        return self._check_version(model_of(task.name), asked)
+
+    def _check_version(self, model: str, asked: str) -> str:
+        there = self._models[model].version
         if asked not in ("", there):
-            raise NotFound(f"{model_of(task.name)} has version {there} alone, not {asked[:40]!r}")
+            raise NotFound(f"{model} has version {there} alone, not {asked[:40]!r}")
         return there
 
 
