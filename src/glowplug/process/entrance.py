@@ -57,6 +57,10 @@ class Entrance:
             self._slots.give_up(party.waiter)
             if len(party.stopped) < len(party.calls):
                 raise
+        else:
+            # Stopped in the very moment in which the place came: nobody else would give it back.
+            if len(party.stopped) == len(party.calls):
+                self._slots.leave(ended_well=0)
         finally:
             for call_id in mine:
                 self._waiting.pop(call_id, None)

@@ -187,6 +187,23 @@ async def test_a_caller_that_leaves_just_as_its_place_comes_gives_it_back() -> N
     assert slots.free == 1
 
 
+async def test_a_party_that_is_stopped_just_as_its_place_comes_gives_it_back() -> None:
+    slots = opened(1)
+    entrance = Entrance(slots)
+    await entrance.pass_through([call("1")])
+    waiting = asyncio.create_task(entrance.pass_through([call("2"), call("3")]))
+    behind = asyncio.create_task(entrance.pass_through([call("4")]))
+    await settle()
+    slots.leave()
+    entrance.stop("2", OutcomeKind.CANCELED)
+    entrance.stop("3", OutcomeKind.CANCELED)
+    assert set(await waiting) == {"2", "3"}
+    async with asyncio.timeout(5):
+        assert await behind == {}
+    slots.leave()
+    assert slots.free == 1
+
+
 async def test_those_who_wait_when_it_closes_are_told_to_come_back() -> None:
     slots = opened(1)
     entrance = Entrance(slots)
