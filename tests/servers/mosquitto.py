@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.certificates import make_authority
+from tests.servers.kept import kept
 from tests.servers.ports import answers, free_ports, wait_until
 
 USER, PASSWORD = "glowplug", "no secret: /@%"
@@ -107,11 +108,7 @@ class MosquittoServer:
 @pytest.fixture(scope="session")
 def mosquitto(request: pytest.FixtureRequest) -> MosquittoServer:
     """A running broker, the same one in every module that imports this; take a prefix of your own."""
-    if _RUNNING not in request.config.stash:
-        running = running_mosquitto(require_mosquitto())
-        request.config.stash[_RUNNING] = running.__enter__()
-        request.session.addfinalizer(lambda: running.__exit__(None, None, None))
-    return request.config.stash[_RUNNING]
+    return kept(request, _RUNNING, lambda: running_mosquitto(require_mosquitto()))
 
 
 def require_mosquitto() -> Path:

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.kept import kept
 from tests.servers.ports import free_port
 
 START_SECONDS = 60.0
@@ -115,11 +116,7 @@ class MotoServer:
 @pytest.fixture(scope="session")
 def moto(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MotoServer:
     """A running server; the same one in every module that imports this."""
-    if _RUNNING not in request.config.stash:
-        running = ExitStack()
-        request.config.stash[_RUNNING] = running.enter_context(running_moto(tmp_path_factory.mktemp("moto")))
-        request.session.addfinalizer(running.close)
-    return request.config.stash[_RUNNING]
+    return kept(request, _RUNNING, lambda: running_moto(tmp_path_factory.mktemp("moto")))
 
 
 @contextmanager

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import os
+import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+_LOWEST, _WORKERS = 10_000, 8
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Return ports that were free a moment ago, all different.
+
+    They are none that the system gives to connections, nor any of another test process beside this one: a server that
+    takes a second to start would find them taken.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    ours = range(_LOWEST + worker, _lowest_ephemeral(), _WORKERS)
+    found: list[int] = []
+    with ExitStack() as taken:
+        # Not the tests' own chance, which begins anew with each of them.
+        for port in random.SystemRandom().sample(ours, len(ours)):
+            one = taken.enter_context(socket.socket())
+            with suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise RuntimeError(f"there are no {count} free ports among {ours}")
 
 
 def free_port() -> int:
     """Return a port that was free a moment ago."""
     return free_ports(1)[0]
+
+
+def _lowest_ephemeral() -> int:
+    return int(_EPHEMERAL.read_text().split()[0]) if _EPHEMERAL.exists() else 32_768
 
 
 def answers(port: int) -> bool:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from psycopg import sql
+from tests.servers.kept import kept
 from tests.servers.ports import free_port
 
 USER, PASSWORD = "glowplug", "not a secret: /@%"
@@ -162,14 +163,10 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> PostgresServer:
     """A running server; the same one in every module that imports this."""
-    if _RUNNING not in request.config.stash:
-        programs = find_programs()
-        if programs is None:
-            pytest.skip("no PostgreSQL: apt-get install postgresql")
-        running = running_postgres(programs)
-        request.config.stash[_RUNNING] = running.__enter__()
-        request.session.addfinalizer(lambda: running.__exit__(None, None, None))
-    return request.config.stash[_RUNNING]
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL: apt-get install postgresql")
+    return kept(request, _RUNNING, lambda: running_postgres(programs))
 
 
 @pytest.fixture

