@@ -95,6 +95,16 @@ async def cancel(task: asyncio.Task[object] | None) -> None:
         task.exception()
 
 
+def stop_if_canceled() -> None:
+    """End a task that was asked to: libraries lose a cancellation that meets an answer, or make an error of it.
+
+    `asyncio.wait_for` does before Python 3.12; a loop that went on after it would be waited for without end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def in_thread(executor: Executor | None, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run blocking work in a thread of `executor` (None: the loop's own) and return its result.
 

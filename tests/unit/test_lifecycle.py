@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
-from glowplug.lifecycle import Startable, cancel, in_thread, running, stop_all
+from glowplug.lifecycle import Startable, cancel, in_thread, running, stop_all, stop_if_canceled
 
 SECONDS = 20.0
 
@@ -208,3 +209,23 @@ async def test_a_canceled_caller_is_let_go_only_when_the_thread_is_done(book: li
     with pytest.raises(asyncio.CancelledError):
         await task
     assert book == ["done"]
+
+
+async def test_a_cancellation_that_a_library_has_lost_ends_the_loop_after_all() -> None:
+    rounds = 0
+
+    async def loop() -> None:
+        nonlocal rounds
+        while True:
+            # As a library does that makes something of its own of a cancellation.
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            rounds += 1
+            stop_if_canceled()
+
+    task = asyncio.create_task(loop())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await cancel(task)
+    assert (task.cancelled(), rounds) == (True, 1)
+    stop_if_canceled()

@@ -105,7 +105,8 @@ class WorkerInterior(Startable):
         if self._notices is not None:
             # The backend hears why before the worker is gone; one that is away is not waited for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._notices.delivered(), NOTICE_SECONDS)
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._notices.delivered()
         self._interruptions.notify(Notice("the model could not be loaded"))
 
     async def _start(self) -> None:

@@ -17,11 +17,11 @@ from glowplug.clock import Clock
 from glowplug.door import Reception, Wish
 from glowplug.doors.message_queues import Outlet, asked, close, dead_letter, ensure_queue
 from glowplug.doors.message_requests import Kind, Request, read_request
-from glowplug.drivers.amqp import AmqpConnection, stop_if_canceled
+from glowplug.drivers.amqp import AmqpConnection
 from glowplug.errors import GlowplugError, SettingsError, UnknownTask, UserError
 from glowplug.events import emit
 from glowplug.job import Job
-from glowplug.lifecycle import cancel
+from glowplug.lifecycle import cancel, stop_if_canceled
 
 DEAD = ".dlq"
 LOOK_SECONDS = 5.0

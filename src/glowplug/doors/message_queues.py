@@ -10,8 +10,9 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from glowplug.drivers.amqp import AmqpConnection, stop_if_canceled
+from glowplug.drivers.amqp import AmqpConnection
 from glowplug.errors import Unreachable
+from glowplug.lifecycle import stop_if_canceled
 
 T = TypeVar("T")
 ASK_SECONDS = 15.0

@@ -26,6 +26,7 @@ from yarl import URL
 from glowplug.clock import Clock
 from glowplug.drivers.kept_up import KeptUp
 from glowplug.errors import SettingsError, Unreachable
+from glowplug.lifecycle import stop_if_canceled
 
 PORTS = {"amqp": 5672, "amqps": 5671}
 HEARTBEAT_SECONDS = 60
@@ -229,13 +230,6 @@ async def _close(connection: aio_pika.Connection) -> None:
     except (TimeoutError, RuntimeError, OSError, aiormq.exceptions.AMQPError):
         # It was broken already.
         return
-
-
-def stop_if_canceled() -> None:
-    """End a task that was asked to: aiormq loses a cancellation that meets an answer, or makes an error of it."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def explain(error: BaseException | None, address: AmqpAddress) -> str:

@@ -20,6 +20,7 @@ from glowplug.clock import Clock
 from glowplug.drivers.kept_up import KeptUp
 from glowplug.drivers.mqtt_address import ANSWER_SECONDS, MqttAddress, explain
 from glowplug.errors import Unreachable
+from glowplug.lifecycle import stop_if_canceled
 
 T = TypeVar("T")
 LEAVE_SECONDS = 1.0
@@ -90,12 +91,14 @@ class MqttConnection(KeptUp):
         try:
             await client.send(self._presence, ONLINE, True)
             await client.subscribe(self._presence, options=SubscribeOptions(qos=1, noLocal=True, retainHandling=2))
+            stop_if_canceled()
             self._client = client
             self._came_up()
             async for message in client.messages:
                 # Another gateway at the same topic has gone; this one is still there.
                 if message.payload == OFFLINE:
                     await client.send(self._presence, ONLINE, True)
+                    stop_if_canceled()
         finally:
             self._client = None
             for sending in list(self._sending):

@@ -134,7 +134,8 @@ class Host(Startable):
 
     async def _within_grace(self, waiting: Coroutine[Any, Any, None]) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(waiting, self.spec.cancel_grace_seconds)
+            async with asyncio.timeout(self.spec.cancel_grace_seconds):
+                await waiting
 
     async def _admitted(self, calls: Sequence[Call]) -> dict[str, CallEnd]:
         """Take a place for calls of one task; return the ends of those that will not be run."""

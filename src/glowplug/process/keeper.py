@@ -182,7 +182,8 @@ class Keeper(Startable):
         if life.serving and not len(self._calls):
             life.unload()
             with suppress(TimeoutError):
-                await asyncio.wait_for(life.ended(), self._spec.cancel_grace_seconds)
+                async with asyncio.timeout(self._spec.cancel_grace_seconds):
+                    await life.ended()
         life.abandon(NotReady(f"{self._component.name} was stopped"))
         await life.close()
         self._life = None

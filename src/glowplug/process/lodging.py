@@ -199,7 +199,8 @@ class Lodging:
 
     async def _answered(self, life: Life, step: str) -> Serving | Slept:
         try:
-            return await asyncio.wait_for(life.answers.get(), self._it.spec.warm_up_seconds)
+            async with asyncio.timeout(self._it.spec.warm_up_seconds):
+                return await life.answers.get()
         except TimeoutError:
             life.kill(Death(f"Model {step} timeout", ErrorClass.STALLED))
             await life.ended()
@@ -212,7 +213,8 @@ class Lodging:
         component.sleep(WAITS_OUTSIDE)
         life.unload()
         with suppress(TimeoutError):
-            await asyncio.wait_for(life.ended(), self._it.spec.cancel_grace_seconds)
+            async with asyncio.timeout(self._it.spec.cancel_grace_seconds):
+                await life.ended()
         life.kill(Death("it did not unload in time", ErrorClass.TRANSIENT, blameless=True))
         seconds = self._it.clock.monotonic() - began
         emit("model.asleep", model=component.name, freed_bytes=held, how="unloaded", seconds=seconds)

@@ -42,7 +42,8 @@ class Upkeep:
         for host in failed.values():
             await host.reload()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._begun(failed, attempts), BEGIN_SECONDS)
+            async with asyncio.timeout(BEGIN_SECONDS):
+                await self._begun(failed, attempts)
         return tuple(failed)
 
     async def warm_up(self) -> tuple[WarmUp, ...]:
