@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 from glowplug.artifact import job_prefix
 from glowplug.clock import Clock
-from glowplug.errors import Conflict, Draining
+from glowplug.errors import Conflict, Draining, GlowplugError
 from glowplug.gateway import pictures
 from glowplug.gateway.catalog import Catalog, model_of
 from glowplug.gateway.intake import Intake
@@ -107,11 +108,15 @@ class Desk(Link):
             )
         # Tasks first: whoever sees the model ready may ask for its schema in the next moment.
         await self._catalog.learn(message.models)
+        slept = self._asleep(message.instance_id)
         fresh = await self._registry.register(message)
         seat = self._seats[message.instance_id]
         if fresh:
             seat.undelivered.clear()
             await self._settle_all(message.instance_id, OutcomeKind.CRASHED, "the worker was started anew")
+        # Work that was queued while they were awake, or on their way, has ordered nobody up.
+        for model in self._asleep(message.instance_id) - (frozenset() if fresh else slept):
+            await self._order_up_for_work(model)
         return Registered(self._policy.lease_seconds, seat.take_orders())
 
     async def claim(self, message: Claim) -> Claimed:
@@ -268,6 +273,17 @@ class Desk(Link):
         """Order a model up where it sleeps, unless some worker has it ready: work waits for it."""
         if not any(model in entry.ready_models for entry in self._registry):
             self._order_up(model, pictures.sleeping_models)
+
+    async def _order_up_for_work(self, model: str) -> None:
+        info = self._catalog.models.get(model)
+        # The reconciler looks again where the store does not answer.
+        with suppress(GlowplugError):
+            if info is not None and await self._store.next_due_seconds([task.name for task in info.tasks]) == 0:
+                self.want_loaded(model)
+
+    def _asleep(self, instance_id: str) -> frozenset[str]:
+        entry = self._registry.get(instance_id)
+        return frozenset() if entry is None else pictures.asleep(entry.picture)
 
     def rouse(self, instance_id: str, model: str) -> None:
         """Order a model up where a worker says that it is not ready, whatever it told before; one awake is left."""

@@ -71,7 +71,7 @@ class Jobs:
     """The callers' side of the jobs.
 
     `free_slots` says how many jobs of a task the workers would take now; `has_room` whether there is disk for more;
-    `wanted` hears which model work was queued for; `followers` says who is told of a new job.
+    `followers` says who is told of a new job.
     """
 
     def __init__(
@@ -98,7 +98,6 @@ class Jobs:
         self.run_times = RunTimes()
         self.free_slots: Callable[[str], int] = lambda task: 0
         self.has_room: Callable[[], bool] = lambda: True
-        self.wanted: Callable[[str], None] = lambda model: None
         self.followers: Callable[[JobRequest], tuple[Follower, ...]] = lambda request: ()
 
     async def submit(
@@ -128,10 +127,7 @@ class Jobs:
             else await self._batch(wishes, key, batch_id, subject)
         )
         async with self._quotas.admitted(requests):
-            submissions = await self._ledger.submit(requests)
-        for model in {model_of(wish.task) for wish in wishes}:
-            self.wanted(model)
-        return submissions
+            return await self._ledger.submit(requests)
 
     async def view(self, job: Job) -> JobView:
         """Return the job's view, with its place in the queue."""

@@ -31,6 +31,11 @@ def sleeping_models(picture: Snapshot) -> frozenset[str]:
     return frozenset(one.name for one in picture.components if _sleeps(one))
 
 
+def asleep(picture: Snapshot) -> frozenset[str]:
+    """Return the models that sleep, in contrast to those that have not been imported yet."""
+    return frozenset(one.name for one in picture.components if one.status is Status.SLEEPING)
+
+
 def failed_models(picture: Snapshot) -> frozenset[str]:
     """Return the models whose load ended in an error."""
     return frozenset(one.name for one in picture.components if one.status.is_failed)

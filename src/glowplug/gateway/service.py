@@ -182,7 +182,7 @@ class Gateway(Startable):
         self.jobs.followers = self.doorway.followers
         self.jobs.free_slots = self.desk.free_slots
         self.jobs.has_room = self.room.enough
-        self.jobs.wanted = self.direct.wanted = self.desk.want_loaded
+        self.direct.wanted = self.desk.want_loaded
         self.direct.refused = self.desk.rouse
         self.desk.intake_open = self.room.enough
         self.room.on_change = self.desk.wake_all
@@ -194,8 +194,9 @@ class Gateway(Startable):
         self.front_desk.worker_changed(instance_id)
 
     def _queued(self, jobs: Sequence[Job]) -> None:
-        del jobs
         self.relay.poke()
+        for model in {job.model for job in jobs}:
+            self.desk.want_loaded(model)
 
     def _claimed(self, jobs: Sequence[Job]) -> None:
         self.newsroom.claimed(jobs)

@@ -498,6 +498,49 @@ class TestOrders:
         await home.submit()
         assert orders(await worker.claim()) == [("load", "echo")]
 
+    async def test_work_from_before_a_model_fell_asleep_orders_it_up_at_once(self, home: House) -> None:
+        worker = await home.ready_worker()
+        await home.submit()
+        assert orders(await worker.register(picture(Status.SLEEPING))) == [("load", "echo")]
+        assert orders(await worker.register(picture(Status.SLEEPING))) == []
+
+    async def test_work_from_before_a_model_was_imported_orders_it_up_once_it_can_be(self, home: House) -> None:
+        worker = home.worker()
+        await worker.register(picture(Status.PENDING))
+        await home.submit()
+        assert orders(await worker.claim()) == [("load", "echo")]
+        assert orders(await worker.register(picture(Status.SLEEPING))) == [("load", "echo")]
+
+    async def test_work_from_before_a_worker_that_sleeps_was_started_anew_orders_it_up(self, home: House) -> None:
+        worker = home.worker()
+        await worker.register(picture(Status.SLEEPING))
+        await home.submit()
+        assert orders(await worker.claim()) == [("load", "echo")]
+        anew = home.worker(incarnation="two")
+        assert orders(await anew.register(picture(Status.SLEEPING))) == [("load", "echo")]
+
+    async def test_a_model_that_falls_asleep_without_work_is_let_sleep(self, home: House) -> None:
+        worker = await home.ready_worker()
+        later = (home.clock.now() + timedelta(seconds=60)).isoformat()
+        await home.submit(run_at=later)
+        assert orders(await worker.register(picture(Status.SLEEPING))) == []
+
+    async def test_a_job_that_comes_back_from_a_model_that_fell_asleep_orders_it_up(self, home: House) -> None:
+        worker = await home.ready_worker()
+        await home.submit()
+        grant = await worker.one()
+        assert orders(await worker.register(picture(Status.SLEEPING))) == []
+        await worker.end(grant.hold, Outcome(OutcomeKind.INTERRUPTED))
+        assert orders(await worker.claim()) == [("load", "echo")]
+
+    async def test_a_job_that_is_sent_again_orders_its_sleeping_model_up(self, home: House) -> None:
+        worker = await home.ready_worker()
+        job = await home.submit()
+        await worker.fail(await worker.one())
+        await worker.register(picture(Status.SLEEPING))
+        assert (await home.client.post(f"/v1/jobs/{job['id']}/retry")).status_code == 202
+        assert orders(await worker.claim()) == [("load", "echo")]
+
     async def test_no_model_is_ordered_up_while_another_worker_has_it_ready(self, home: House) -> None:
         await home.ready_worker("w1")
         sleeper = home.worker("w2")
