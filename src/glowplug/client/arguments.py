@@ -9,6 +9,7 @@ from typing import Any
 
 from glowplug.errors import InvalidInput
 
+_REFERENCES = ("artifact:", "data:")
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
@@ -84,10 +85,18 @@ def _single(key: str, text: str, schema: Mapping[str, Any], root: Mapping[str, A
         if kind in _READERS and (read := _READERS[kind](text)) is not None:
             return read
     if "string" in types:
+        _refuse_bare_path(key, text, kinds)
         return text
     if "object" in types:
         return _with_files(key, _json(key, text, "a JSON object"), schema, root)
     raise InvalidInput(f"{key}: {text!r} is not {' or '.join(_WORDS.get(str(kind), str(kind)) for kind in types)}")
+
+
+def _refuse_bare_path(key: str, text: str, kinds: Iterable[Mapping[str, Any]]) -> None:
+    """Raise for a path without its @, which a task that takes a file would find no reference."""
+    strings = [kind.get("format") for kind in kinds if kind.get("type") == "string"]
+    if set(strings) == {"artifact"} and not text.startswith(_REFERENCES):
+        raise InvalidInput(f"{key}: the task takes a file there: {key}=@{text} uploads it")
 
 
 def _file(key: str, text: str) -> Path:

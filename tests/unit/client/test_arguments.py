@@ -156,6 +156,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         parse(f"image=@{tmp_path / 'absent.png'}", image=TEXT)
 
 
+def test_a_path_without_its_sign_is_told_of_the_sign() -> None:
+    with pytest.raises(InvalidInput, match=r"image: the task takes a file there: image=@cat\.png uploads it"):
+        parse("image=cat.png", image=FILE)
+    for reference in ("artifact:uploads/1/cat.png", "data:image/png;base64,AA=="):
+        assert parse(f"image={reference}", image=FILE) == {"image": reference}
+
+
 class TestFilesInsideOfJson:
     root: Mapping[str, Any] = {
         "properties": {
