@@ -29,7 +29,11 @@ CLOCK_SECONDS = 5.0
 EXTRAS = {
     "digits": ("numpy", "onnxruntime"),
     "digits-train": ("torch", "sklearn", "onnx"),
+    "diffusion": ("diffusers", "torch", "transformers"),
+    "detection": ("libreyolo", "torch", "torchvision", "onnxruntime"),
     "embeddings": ("numpy", "onnxruntime", "tokenizers"),
+    "speech": ("hibari", "faster_whisper"),
+    "chat-gguf": ("xllamacpp",),
 }
 
 

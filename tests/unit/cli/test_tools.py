@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import socket
 import sqlite3
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,11 @@ class TestDoctor:
         assert found["extra pictures"]["verdict"] == "note"
         assert found["extra pictures"]["fix"] == "pip install 'glowplug[pictures]'"
         assert found["extra json"]["verdict"] == "ok"
+
+    def test_every_extra_of_a_model_is_looked_at(self) -> None:
+        project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+        of_servers = {"amqp", "sqs", "postgres", "mongo", "mqtt"}
+        assert set(doctor.EXTRAS) == set(project["optional-dependencies"]) - of_servers
 
     @pytest.mark.parametrize(
         ("date", "verdict"), [("Thu, 01 Jan 2026 00:00:00 GMT", "note"), (None, "ok")], ids=["apart", "together"]
