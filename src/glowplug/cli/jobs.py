@@ -58,7 +58,7 @@ def show(job: JobId, json: Json = False) -> None:
         "expires": _time(view.expires_at) if view.state == "queued" else "",
         "started": _time(view.started_at),
         "finished": _time(view.finished_at),
-        "error": view.error and f"{view.error.get('code')}: {view.error.get('message')}",
+        "error": view.error and _reason(view.error),
     }
     for name, value in lines.items():
         if value:
@@ -139,7 +139,10 @@ def redrive(
     limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many at most, up to 1000.")] = 100,
     json: Json = False,
 ) -> None:
-    """Queue failed jobs again, the newest first; `jobs ls --state failed` lists them."""
+    """Queue failed jobs again, the newest first.
+
+    `glowplug jobs ls --state failed` lists them.
+    """
     with open_client() as client:
         made = client.redrive(
             task=task,
@@ -172,8 +175,14 @@ def _ended(attempt: Mapping[str, Any]) -> str:
     error = attempt.get("error")
     seconds = attempt.get("seconds")
     after = f" after {seconds:.1f} s" if seconds is not None else ""
-    why = f" ({error.get('code')}: {error.get('message')})" if error else ""
+    why = f" ({_reason(error)})" if error else ""
     return f"{attempt.get('outcome') or 'running'}{after}{why}"
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """Return code and message; of a model's own exception the message begins with what is its code."""
+    code, message = f"{error.get('code')}", f"{error.get('message')}"
+    return message if message.startswith(code) else f"{code}: {message}"
 
 
 def _progress(job: JobView) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glowplug.cli.output import Json, say, say_json, say_table
 from glowplug.cli.session import open_client
+
+if TYPE_CHECKING:
+    from glowplug.client.views import ModelView
 
 
 def models(
@@ -34,7 +37,7 @@ def models(
         return
     from glowplug.client.arguments import expected
 
-    say(f"{model.name} {model.version or ''} is {model.state}")
+    say(f"{model.name} {model.version or ''} is {_condition(model)}")
     for task in tasks:
         say(f"\n{task.name}  {task.summary}".rstrip())
         required = task.input_schema.get("required", [])
@@ -42,3 +45,7 @@ def models(
             default = schema.get("default")
             optional = "optional" if default is None else f"default {dumps(default, ensure_ascii=False)}"
             say(f"  {key}={expected(schema, task.input_schema)}  {'required' if key in required else optional}")
+
+
+def _condition(model: ModelView) -> str:
+    return model.state if model.ready or not model.error else f"not ready: {model.error}"

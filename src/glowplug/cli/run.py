@@ -76,7 +76,7 @@ def _print_result(client: Client, job: JobView, way: Way) -> None:
     try:
         result = _result(client, job, way)
     except KeyboardInterrupt:
-        note(f"stopped waiting; the job goes on: glowplug jobs show {job.id}")
+        note(f"stopped waiting; the job goes on: glowplug jobs show {job.id}, or jobs cancel {job.id}")
         raise
     paths = [str(path) for path in client.save(result, way.out)]
     if way.json:

@@ -60,7 +60,7 @@ def _looked(client: Client, patience: Patience) -> tuple[ReadyView | None, str]:
 def missing(view: ReadyView, model: str | None) -> str:
     """Say that there is nobody whose load could be shown; empty if there is somebody."""
     if not view.services:
-        return "none has come yet; the log of `glowplug up` or `glowplug worker` says why"
+        return "none has come yet; if none does, the log of `glowplug up` or `glowplug worker` says why"
     if model is not None and model not in view.services:
         return f"none has the model {model}; there are: {' '.join(sorted(view.services))}"
     return ""

@@ -7,6 +7,7 @@ from tests.journeys.system import free_port, until
 from tests.unit.cli.commands import Command
 from tests.unit.client.play import Play
 
+from glowplug.cli.jobs import _reason
 from glowplug.client import Client
 
 pytestmark = pytest.mark.usefixtures("play")
@@ -120,6 +121,11 @@ def test_one_model_is_shown_with_its_tasks_and_their_parameters(glowplug: Comman
     assert "  file=@FILE  required" in done.out
 
 
+def test_a_model_that_could_not_be_loaded_is_shown_with_the_reason(glowplug: Command, play: Play) -> None:
+    play.broken()
+    assert glowplug("models", "play").out.startswith("play 3 is not ready: no weights\n")
+
+
 def test_models_come_as_json_too(glowplug: Command) -> None:
     (model,) = glowplug("models", "--json").json
     assert (model["name"], model["ready"]) == ("play", True)
@@ -158,6 +164,11 @@ def test_a_failed_attempt_is_shown_with_its_reason(glowplug: Command) -> None:
     shown = glowplug("jobs", "show", job(glowplug, "play.fail")).out
     assert "attempt 1 on w1: failed after " in shown
     assert "(ValueError: it did not work)" in shown
+
+
+def test_a_reason_that_begins_with_its_code_is_said_once() -> None:
+    assert _reason({"code": "ValueError", "message": "ValueError: no"}) == "ValueError: no"
+    assert _reason({"code": "lost", "message": "no lease"}) == "lost: no lease"
 
 
 def test_jobs_are_listed_by_owner(glowplug: Command) -> None:

@@ -184,7 +184,7 @@ def test_ctrl_c_while_waiting_leaves_the_job_and_says_where_it_is(glowplug: Comm
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_SECONDS)
     assert (process.returncode, out) == (130, "")
-    assert f"glowplug jobs show {job_id}" in err
+    assert f"glowplug jobs show {job_id}, or jobs cancel {job_id}" in err
     assert "Traceback" not in err
     assert glowplug("jobs", "show", job_id, "--json").json["state"] == "running"
     play.release()
