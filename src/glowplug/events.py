@@ -63,6 +63,7 @@ EVENTS: dict[str, EventSpec] = dict(
         _spec("app.empty", "warning", "advice", "an application waits for components and has none"),
         _spec("app.standstill", "warning", "component seconds advice", "a load kept a server from answering anybody"),
         _spec("app.copies", "warning", "server copies meaning", "a server runs the application more than once"),
+        _spec("gateway.listening", "info", "url", "where the gateway answers, from now on"),
         _spec("model.spawned", "info", "model pid attempt", "a model's process was started"),
         _spec("model.exited", "warning", "model pid exit", "a model's process ended unasked"),
         _spec("model.killed", "warning", "model pid reason", "a model's process was killed by us"),

@@ -14,6 +14,7 @@ def test_a_word_becomes_a_picture_that_reads_as_the_word(plug: System, tmp_path:
     plug.up("digits")
     waited = plug.run("status", "--wait", "--timeout", "60")
     assert waited.returncode == 0, waited.stderr + plug.log()
+    assert f"event=gateway.listening url={plug.url}\n" in plug.log()
     drawn = plug.run("run", "digits.generate", "prompt=seven", "count=2", "seed=7", "--out", str(tmp_path), "--json")
     assert drawn.returncode == 0, drawn.stderr
     pictures = sorted(tmp_path.rglob("*.png"))

@@ -16,6 +16,7 @@ from glowplug.assembly.users import rates_of, users_of
 from glowplug.boot import Doorman, bind
 from glowplug.clock import SystemClock
 from glowplug.data_folder import DataFolder, GatewayLock
+from glowplug.events import emit
 from glowplug.lifecycle import Startable, stop_all
 from glowplug.settings import Settings
 from glowplug.supervisor import (
@@ -59,6 +60,7 @@ async def serve_gateway(settings: Settings, *, targets: Sequence[str] = ()) -> i
             await stack.enter_async_context(process.supervising(targets))
             await stack.enter_async_context(process.answering(listener))
             lock.announce(settings.local_url)
+            emit("gateway.listening", url=settings.local_url)
             if await stop.allows(stack.enter_async_context(process.opened())):
                 await stop.wait()
     return 0

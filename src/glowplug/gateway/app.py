@@ -60,7 +60,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
         async with gateway:
             yield
 
-    app = FastAPI(title="Glowplug", version=parts.policy.version, lifespan=lifespan)
+    app = FastAPI(title="Glowplug", version=parts.policy.version, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.gateway = gateway
     problems.install(app)
     access, operator = parts.policy.access, parts.policy.owner

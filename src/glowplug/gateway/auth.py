@@ -40,8 +40,8 @@ OPEN_PATHS = frozenset(
         "/glowplug/overlay.js",
         "/metrics",
         "/openapi.json",
+        "/",
         "/docs",
-        "/docs/oauth2-redirect",
     }
 )
 # Of one component each; what costs compute (a warm-up, a retry) is none of them.

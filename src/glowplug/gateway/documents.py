@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from glowplug.gateway import schemas, upload_views
@@ -22,6 +23,9 @@ _REFERENCE = "#/components/schemas/{name}"
 _SHAPES = {**vars(schemas), **vars(upload_views), **vars(openai_shapes), **vars(inference_shapes)}.values()
 _NAMED = tuple(kind for kind in _SHAPES if isinstance(kind, type) and issubclass(kind, msgspec.Struct))
 FORM = "multipart/form-data"
+_DRAWN_INTO = '<div id="swagger-ui">'
+_UNDRAWN = """<p>Swagger UI draws this page, and your browser fetches it from cdn.jsdelivr.net. If nothing else
+appears, it cannot reach that; the description of the interface is <a href="openapi.json">openapi.json</a>.</p>"""
 
 
 def described(
@@ -67,6 +71,15 @@ def install(app: FastAPI, tasks: Mapping[str, TaskInfo], more: Sequence[BaseRout
         return made
 
     app.openapi = document  # type: ignore[method-assign]
+    app.get("/", include_in_schema=False)(lambda: RedirectResponse("docs"))
+    app.get("/docs", include_in_schema=False)(_page)
+
+
+def _page() -> HTMLResponse:
+    """Return the page to read the document on, which says what it lacks where the web is out of reach."""
+    page = get_swagger_ui_html(openapi_url="openapi.json", title="Glowplug", swagger_favicon_url="data:,")
+    text = bytes(page.body).decode().replace("<html>", '<html lang="en">')
+    return HTMLResponse(text.replace(_DRAWN_INTO, _DRAWN_INTO + _UNDRAWN))
 
 
 def _task_path(task: TaskInfo, shapes: dict[str, Any]) -> dict[str, Any]:

@@ -265,7 +265,17 @@ class TestTheDocument:
         assert not [path for path in document["paths"] if "internal" in path]
 
     async def test_the_page_to_read_it_on_is_there(self, home: House) -> None:
-        assert (await home.client.get("/docs")).status_code == 200
+        page = await home.client.get("/docs")
+        assert page.status_code == 200
+        assert "url: 'openapi.json'" in page.text
+
+    async def test_where_its_script_is_out_of_reach_the_page_says_so(self, home: House) -> None:
+        inside = (await home.client.get("/docs")).text.partition('<div id="swagger-ui">')[2].partition("</div>")[0]
+        assert '<a href="openapi.json">' in inside
+
+    async def test_whoever_opens_the_address_alone_comes_to_the_page(self, home: House) -> None:
+        answer = await home.client.get("/")
+        assert (answer.status_code, answer.headers["location"]) == (307, "docs")
 
 
 def references(value: Any) -> list[str]:
