@@ -141,6 +141,7 @@ class Microphone {
   #stream; #context; #recorder;
 
   static async open(onSamples) {
+    if (!navigator.mediaDevices) throw new Error("browsers give it only to pages of https or localhost");
     const microphone = new Microphone();
     microphone.#stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, channelCount: 1 } });
     microphone.#context = new AudioContext();
