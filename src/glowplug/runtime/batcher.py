@@ -65,7 +65,8 @@ class Batcher(Startable):
         self._clock = clock
         self._gathered: list[Gathered] = []
         self._flights: set[asyncio.Task[None]] = set()
-        self._starting = 0
+        # Batches whose flight is a task that has not begun: the host does not know of their calls yet.
+        self._leaving: list[list[Gathered]] = []
         self._looking: asyncio.Handle | None = None
         self._timer: asyncio.Task[None] | None = None
         self._had_company = False
@@ -91,12 +92,13 @@ class Batcher(Startable):
 
     def stop_gathered(self, call_id: str, kind: OutcomeKind) -> bool:
         """End a call as `kind` if its batch has not gone yet; say whether that was so."""
-        waiting = next((waiting for waiting in self._gathered if waiting.call.id == call_id), None)
-        if waiting is None:
-            return False
-        self._gathered.remove(waiting)
-        _tell(waiting, CallEnd(kind))
-        return True
+        for group in (self._gathered, *self._leaving):
+            waiting = next((waiting for waiting in group if waiting.call.id == call_id), None)
+            if waiting is not None:
+                group.remove(waiting)
+                _tell(waiting, CallEnd(kind))
+                return True
+        return False
 
     async def _stop(self) -> None:
         await cancel(self._timer)
@@ -127,18 +129,20 @@ class Batcher(Startable):
 
     def _has_room(self) -> bool:
         # With none of ours under way nobody would call us when a slot is free, so we queue for one.
-        return self._host.free_slots > self._starting or not self._flights
+        return self._host.free_slots > len(self._leaving) or not self._flights
 
     def _let_go(self) -> None:
         batch, self._gathered = self._gathered[: self._max_size], self._gathered[self._max_size :]
         self._had_company = len(batch) > 1
-        self._starting += 1
+        self._leaving.append(batch)
         flight = asyncio.create_task(self._fly(batch), name=f"{len(batch)} calls of {self._task}")
         self._flights.add(flight)
         flight.add_done_callback(self._landed)
 
-    async def _fly(self, batch: Sequence[Gathered]) -> None:
-        self._starting -= 1
+    async def _fly(self, batch: list[Gathered]) -> None:
+        self._leaving = [other for other in self._leaving if other is not batch]
+        if not batch:
+            return
         try:
             ends = await self._host.run_batch([one.call for one in batch], [one.sink for one in batch])
         except GlowplugError as error:

@@ -220,6 +220,34 @@ async def test_a_call_that_gathers_can_be_stopped() -> None:
     assert model.batches == [["1"]]
 
 
+async def test_a_call_is_stopped_in_the_moment_in_which_its_batch_leaves() -> None:
+    class Watched(Model):
+        """Stops calls in the turn of the loop in which it is asked for room, which is when batches leave."""
+
+        stopping: tuple[str, ...] = ()
+
+        @property
+        def free_slots(self) -> int:
+            for name in self.stopping:
+                asyncio.get_running_loop().call_soon(batcher.stop_call, name, OutcomeKind.CANCELED)
+            self.stopping = ()
+            return super().free_slots
+
+    model, clock = Watched(slots=2), ManualClock()
+    batcher = batching(model, clock)
+    async with asyncio.timeout(5):
+        model.stopping = ("1", "2")
+        both = begun(batcher, "1", "2")
+        assert [end.kind for end in await asyncio.gather(*both)] == [OutcomeKind.CANCELED] * 2
+        model.stopping = ("3",)
+        gone, stays = begun(batcher, "3", "4")
+        await clock.advance(WAIT_SECONDS)
+        assert (await gone).kind is OutcomeKind.CANCELED
+        model.finish()
+        assert (await stays).output_json == b"4"
+    assert (model.batches, model.stopped) == ([["4"]], [])
+
+
 async def test_a_caller_that_leaves_takes_its_call_along() -> None:
     model = Model()
     batcher = batching(model, ManualClock())
