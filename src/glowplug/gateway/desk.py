@@ -321,6 +321,10 @@ class Desk(Link):
         """Return how many jobs of `task` the waiting claims would take now."""
         return sum(seat.free_slots(task) for seat in self._seats.values())
 
+    def offers(self, instance_id: str, model: str) -> bool:
+        """Say whether a worker's waiting claim would take a job of `model` now."""
+        return instance_id in self._seats and slots_by_model(self._seats[instance_id].wants)[model] > 0
+
     async def _orders_for(self, instance_id: str, incarnation: str) -> tuple[Order, ...]:
         if not await self._registry.recognizes(instance_id, incarnation):
             return AGAIN

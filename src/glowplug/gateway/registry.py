@@ -78,6 +78,7 @@ class Registry(Startable):
 
     `on_change` is called with the id after every change of what a worker may get. On a store that is shared, what one
     gateway hears of a worker the others know soon; `leads` says whether this one judges workers that nobody hears.
+    `offers` says whether a worker asks for jobs of a model at this moment, so that a slot of it is free.
     """
 
     def __init__(self, store: Store, clock: Clock, policy: GatewayPolicy, name: str = "") -> None:
@@ -89,6 +90,7 @@ class Registry(Startable):
         self.board = MergedBoard(clock)
         self.on_change: Callable[[str], None] = _ignore
         self.leads: Callable[[], bool] = lambda: True
+        self.offers: Callable[[str, str], bool] = lambda instance_id, model: False
 
     async def _start(self) -> None:
         if self._store.shared:
@@ -125,9 +127,16 @@ class Registry(Startable):
         return frozenset(name for entry in self if entry.online for name in entry.models)
 
     def pick(self, model: str, *, without: Iterable[str] = ()) -> Entry | None:
-        """Return the ready worker with the fewest outstanding direct calls, None if there is none."""
+        """Return the ready worker with the fewest outstanding direct calls, None if there is none.
+
+        Of equals it is one with a free slot, if any: the others run jobs, which may take long.
+        """
         able = [entry for entry in self if self._takes_calls(entry, model) and entry.record.instance_id not in without]
-        return min(able, key=lambda entry: entry.outstanding, default=None)
+
+        def load(entry: Entry) -> tuple[int, bool]:
+            return entry.outstanding, not self.offers(entry.record.instance_id, model)
+
+        return min(able, key=load, default=None)
 
     def _takes_calls(self, entry: Entry, model: str) -> bool:
         reachable = entry.record.failed_probes < self._policy.pace.probes_to_offline

@@ -165,6 +165,7 @@ class Gateway(Startable):
 
     def _connect(self) -> None:
         self.registry.on_change = self._worker_changed
+        self.registry.offers = self.desk.offers
         self.registry.leads = lambda: self.leadership.leads("ageing")
         self.newsroom.on_news = self._heard
         self.newsroom.on_cancel = self.desk.cancel_running

@@ -343,6 +343,22 @@ class TestPicking:
         assert second is not None
         assert second.record.instance_id == "w3"
 
+    async def test_of_equals_one_with_a_free_slot_is_picked(self, office: Office) -> None:
+        for name in ("w1", "w2", "w3"):
+            await office.register(instance_id=name)
+        office.registry.offers = lambda instance_id, model: (instance_id, model) in {("w2", "echo"), ("w3", "echo")}
+        picked = office.registry.pick("echo")
+        assert picked is not None
+        assert picked.record.instance_id == "w2"
+        picked.outstanding = 1
+        again = office.registry.pick("echo")
+        assert again is not None
+        assert again.record.instance_id == "w3"
+        again.outstanding = 1
+        last = office.registry.pick("echo")
+        assert last is not None
+        assert last.record.instance_id == "w1"
+
     async def test_only_workers_with_an_address_are_picked(self, office: Office) -> None:
         await office.register(url=None)
         assert office.registry.pick("echo") is None

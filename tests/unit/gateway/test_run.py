@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
-from tests.unit.gateway.house import ECHO, SAY, WORKER_TOKEN, House, Told, leaning, picture, policy
+from tests.unit.gateway.house import ECHO, SAY, WORKER_TOKEN, HandWorker, House, Told, leaning, picture, policy
 from tests.unit.gateway.served import served, serving, until
 
 from glowplug.assembly.bounded_http import BoundedHttp
@@ -117,8 +117,10 @@ async def back() -> AsyncIterator[tuple[Backend, str]]:
         yield made
 
 
-async def up(home: House, url: str | None, name: str = "w1", **more: Any) -> None:
-    await home.worker(name).register(url=url, **more)
+async def up(home: House, url: str | None, name: str = "w1", **more: Any) -> HandWorker:
+    worker = home.worker(name)
+    await worker.register(url=url, **more)
+    return worker
 
 
 async def call(home: House, **headers: str) -> Any:
@@ -186,6 +188,20 @@ class TestPassingOn:
                 assert (await call(home)).status_code == 200
             assert (len(back[0].seen), len(second.seen)) == (1, 3)
             slow.cancel()
+
+    async def test_a_call_passes_a_worker_by_whose_slot_a_job_holds(
+        self, home: House, back: tuple[Backend, str]
+    ) -> None:
+        async with backend() as (second, second_url):
+            busy = await up(home, back[1], "w1")
+            idle = await up(home, second_url, "w2")
+            await home.submit()
+            assert len((await busy.claim()).grants) == 1
+            asking = asyncio.create_task(idle.claim(wait=20))
+            await until(lambda: home.gateway.desk.offers("w2", "echo"))
+            assert (await call(home)).status_code == 200
+            assert (len(back[0].seen), len(second.seen)) == (0, 1)
+            asking.cancel()
 
 
 class TestStreams:
