@@ -84,6 +84,20 @@ async def test_retry_and_copy_are_reached_and_pressed_by_keyboard(script: Script
     await expect(page.get_by_role("button", name="Copy report")).to_be_focused()
 
 
+@pytest.mark.parametrize("mode", ["card", "banner", "blocking"])
+async def test_the_keyboard_stays_at_the_overlay_when_what_it_pressed_goes(
+    script: ScriptSite, visit: Visit, mode: str
+) -> None:
+    script.say(error())
+    page = await visit(script, CARD.replace("delay", f'mode="{mode}" delay'))
+    retry = page.get_by_role("button", name="Retry")
+    await retry.focus()
+    script.say(loading())
+    await expect(retry).to_be_hidden()
+    focused = "document.querySelector('glowplug-overlay').shadowRoot.activeElement.getAttribute('part')"
+    assert await page.evaluate(focused) == "frame"
+
+
 async def test_buttons_are_large_enough_for_a_thumb(script: ScriptSite, visit: Visit) -> None:
     script.say(error())
     page = await visit(script, CARD, viewport={"width": 360, "height": 640})

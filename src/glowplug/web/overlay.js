@@ -383,9 +383,9 @@ font:15px/1.45 var(--glowplug-font,system-ui,sans-serif)}
 :host([mode=banner]){position:sticky;top:0;z-index:var(--glowplug-z-index,1000)}
 :host([hidden]),[hidden]{display:none!important}
 *{box-sizing:border-box;margin:0}
-.frame{transition:opacity ${FADE}ms}
+.frame{outline:0;transition:opacity ${FADE}ms}
 .leaving{opacity:0}
-dialog{border:0;padding:24px 16px;width:100%;height:100%;max-width:none;max-height:none;outline:0;overflow:auto;
+dialog{border:0;padding:24px 16px;width:100%;height:100%;max-width:none;max-height:none;overflow:auto;
 color:inherit;background:var(--glowplug-backdrop,light-dark(#f7f4f0e6,#121110e0));backdrop-filter:blur(10px)}
 dialog[open]{display:grid;align-items:center}
 .panel{display:grid;gap:14px;padding:22px min(24px,5vw);width:100%;max-width:var(--glowplug-width,30rem);margin-inline:auto;
@@ -627,8 +627,8 @@ export class GlowplugOverlay extends HTMLElement {
   #build() {
     const ui = this.#ui = {}, blocking = this.mode === 'blocking', el = make.bind(null, ui);
     // The dialog takes the focus, so that it is read aloud.
-    const roles = { class: `frame ${this.mode}`, 'aria-labelledby': 'title', 'aria-describedby': 'message', hidden: '' };
-    el(blocking ? 'dialog.frame' : 'section.frame', blocking ? { ...roles, tabindex: -1, autofocus: '' } : roles,
+    const roles = { class: `frame ${this.mode}`, 'aria-labelledby': 'title', 'aria-describedby': 'message', hidden: '', tabindex: -1 };
+    el(blocking ? 'dialog.frame' : 'section.frame', blocking ? { ...roles, autofocus: '' } : roles,
       el('div.panel', {},
         el('header', {}, el('span.mark'),
           el('div', {}, el('p', { id: 'title', class: 'title' }, el('slot', { name: 'title' }, el('span.title', { class: '' }))),
@@ -689,7 +689,7 @@ export class GlowplugOverlay extends HTMLElement {
   #render() {
     const ui = this.#ui, view = this.#view, words = this.#words, trouble = this.#follower?.trouble;
     const phase = trouble?.kind ?? view?.phase ?? 'connecting', error = phase === 'error', ready = phase === 'ready';
-    const age = view ? msSince(this.#follower.heard) : 0;
+    const age = view ? msSince(this.#follower.heard) : 0, held = this.shadowRoot.activeElement;
     if (this.state !== phase) this.setAttribute('state', phase);
     if (!this.#shown) return;
     ui.panel.lang = words.tag;
@@ -713,6 +713,8 @@ export class GlowplugOverlay extends HTMLElement {
     ui.error.hidden = !error;
     ui.times.hidden = error;
     ui.actions.hidden = ui.retry.hidden && ui.copy.hidden && !this.querySelector('[slot=actions]');
+    // Else the keyboard is lost.
+    if (held?.closest('[hidden]')) ui.frame.focus({ preventScroll: true });
     put(ui.note, error && wait > 0 ? fill(words.soon, duration(wait + 1)) : this.#note ?? '');
     this.#announce(words, phase);
   }
