@@ -76,6 +76,7 @@ def test_the_voice_page_opens_its_socket_only_once_ready_and_is_mended_by_retry(
         until(chat.answers, "the chat server answers", log=chat.log)
         retry.click()
         expect(page.locator("#talk")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+        expect(page.get_by_role("dialog")).to_be_hidden()
         page.get_by_label("Say something").fill("What is 6 times 7?")
         page.get_by_role("button", name="Say").click()
         expect(page.locator("#turns .reply")).to_have_text("That makes 42.", timeout=PATIENCE_MILLISECONDS)
