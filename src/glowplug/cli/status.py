@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glowplug.cli.output import Json, Meter, meter, say, say_json, say_table
+from glowplug.cli.output import Json, Meter, meter, note, say, say_json, say_table
 from glowplug.cli.session import open_client
 from glowplug.cli.waiting import wait_until_ready
+from glowplug.errors import LoadFailed
 
 if TYPE_CHECKING:
-    from glowplug.client import ReadyView
+    from glowplug.client import Client, ReadyView
 
 NOT_READY = 3
+WHAT_TO_DO = "once the cause is mended: glowplug retry-load"
 MANY_JOBS = 200
 
 
@@ -29,8 +31,7 @@ def status(
     """
     with open_client() as client:
         if wait:
-            with meter(quiet=json) as shown:
-                wait_until_ready(client, model, timeout, shown, lambda seen: _show(shown, seen, model))
+            _wait(client, model, timeout, quiet=json)
         view = client.readiness()
         services = {name: one for name, one in view.services.items() if model in (None, name)}
         ready = view.ready if model is None else bool(services.get(model, {}).get("ready"))
@@ -44,7 +45,19 @@ def status(
                 [(name, one.get("status"), _percent(one), _words(one)) for name, one in services.items()],
             )
             say(f"queue: {_count(waiting)} waiting, {_count(running)} running")
+            if any(one.get("status") == "error" for one in services.values()):
+                note(WHAT_TO_DO)
     raise typer.Exit(0 if ready else NOT_READY)
+
+
+def _wait(client: Client, model: str | None, timeout: float | None, *, quiet: bool) -> None:
+    try:
+        with meter(quiet=quiet) as shown:
+            wait_until_ready(client, model, timeout, shown, lambda seen: _show(shown, seen, model))
+    except LoadFailed:
+        if not quiet:
+            note(WHAT_TO_DO)
+        raise
 
 
 def _show(shown: Meter, view: ReadyView, model: str | None) -> None:

@@ -94,6 +94,8 @@ def test_a_load_that_failed_ends_the_waiting_with_the_reason(glowplug: Command, 
         done = glowplug("status", "--wait", "--timeout", "20")
         assert done.code == 3
         assert "no weights" in done.error
+        assert "glowplug retry-load" in done.err
+        assert "glowplug retry-load" in glowplug("status").err
         shown = glowplug("status")
     assert shown.code == 3
     assert "no weights" in shown.out
