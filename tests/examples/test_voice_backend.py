@@ -231,7 +231,7 @@ def test_the_test_socket_says_back_what_it_hears(voice: Program) -> None:
 def test_the_page_brings_the_overlay_and_opens_its_socket_only_once_ready(voice: Program) -> None:
     page = voice.http.get("/").text
     # A component that is named here decides, optional or not: without its library the page would never be ready.
-    assert '<glowplug-overlay src="/api/ready" mode="card">' in page
+    assert '<glowplug-overlay src="/api/ready" mode="blocking">' in page
     assert page.index("await whenReady") < page.index("new Talk")
     assert voice.http.get("/glowplug/overlay.js").status_code == 200
 
