@@ -17,6 +17,7 @@ from glowplug.gateway.routes import (
     deliveries,
     events,
     inference,
+    job_socket,
     jobs,
     link,
     metrics,
@@ -70,7 +71,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
     plain = [*link.link_routes(gateway), *notices.notice_routes(gateway), *metrics.metrics_routes(parts.metrics)]
     readiness = parts.probes(parts.board, gateway.registry.board, gateway.upkeep)
     app.router.routes[:0] = [*plain, *readiness.served]
-    app.router.routes.extend(conversation.conversation_routes(gateway))
+    app.router.routes.extend([*conversation.conversation_routes(gateway), *job_socket.job_socket_routes(gateway)])
     for router in _ROUTERS:
         app.include_router(router(gateway))
     documents.install(app, gateway.catalog.tasks, readiness.described)

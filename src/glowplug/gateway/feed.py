@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from glowplug.clock import Clock
@@ -144,7 +144,7 @@ class Feed:
             if channel.watchers == 0:
                 del self._channels[job_id]
 
-    async def events(self, job_id: str, *, after: int) -> AsyncIterator[JobEvent | None]:
+    async def events(self, job_id: str, *, after: int) -> AsyncGenerator[JobEvent | None, None]:
         """Yield the job's events after `after` as they are written, up to the terminal one.
 
         None stands for a heartbeat.

@@ -18,7 +18,7 @@ SCOPE_KEY = "glowplug.subject"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_USERS = re.compile(
     r"/v1/(?:jobs|batches|artifacts|uploads|run|embeddings|images|audio|chat)(?:/.*)?|/v2/models/.+/infer"
-    r"|/ws/(?:conversation|test)",
+    r"|/ws/(?:conversation|test|jobs/[^/]+)",
     re.DOTALL,
 )
 _READ_BY_USERS = re.compile(r"/v1/(?:models|tasks)(?:/.*)?|/v2(?:/models/.*)?", re.DOTALL)

@@ -17,6 +17,7 @@ from glowplug.gateway.subjects import job_for, subject_of
 from glowplug.job import Job
 
 LOG_PAGE = 500
+LONGEST_SEQ = 18
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _encoder = msgspec.json.Encoder()
 
@@ -34,7 +35,7 @@ def router(gateway: Gateway) -> APIRouter:
         `Accept: application/json` the answer is a page of what there is so far, and waits for nothing.
         """
         job = await job_for(store, subject_of(request), job_id)
-        after = _after(request)
+        after = seq_asked(request.headers.get("last-event-id") or request.query_params.get("after"))
         if request.headers.get("accept", "").startswith("application/json"):
             page = await store.events(job_id, after=after)
             body = _encoder.encode({"events": [event_view(event) for event in page]})
@@ -68,8 +69,9 @@ async def _log_lines(gateway: Gateway, job: Job) -> AsyncIterator[str]:
         yield "".join(f"{event.data.get('text', '')}\n" for event in events if event.type == "log")
 
 
-def _after(request: Request) -> int:
-    value = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-    if not value.isdecimal() or len(value) > 18:
+def seq_asked(value: str | None) -> int:
+    """Return the seq after which a caller wants events, 0 where none is said. Raises `InvalidInput`."""
+    value = value or "0"
+    if not value.isdecimal() or len(value) > LONGEST_SEQ:
         raise InvalidInput("Last-Event-ID and after take the seq of an event, a whole number")
     return int(value)
