@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 from starlette.types import ASGIApp
 from tests.unit.gateway.house import House, parts, policy
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from glowplug.clock import Clock, SystemClock
 from glowplug.gateway.app import build_app
@@ -52,6 +55,14 @@ async def served(
                 yield House(app.state.gateway, client)
             finally:
                 app.state.gateway.hang_up()
+
+
+async def close_of(websocket: ClientConnection) -> tuple[int, str]:
+    """Return the code and the reason with which the other side closes, without a message before."""
+    with pytest.raises(ConnectionClosed) as closed:
+        await websocket.recv()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
 async def until(condition: Any) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from tests.unit.gateway.house import policy
-from tests.unit.gateway.served import served
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from tests.unit.gateway.served import close_of, served
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from glowplug.assembly.conversations import conversations_of
 from glowplug.clock import SystemClock
@@ -27,13 +27,6 @@ async def gateway(folder: Path, chosen: GatewayPolicy | None = None) -> AsyncIte
     conversations = conversations_of(4, SystemClock())
     async with served(folder, chosen=chosen, conversations=conversations) as house:
         yield str(house.client.base_url).rstrip("/").replace("http", "ws")
-
-
-async def close_of(socket: ClientConnection) -> tuple[int, str]:
-    with pytest.raises(ConnectionClosed) as closed:
-        await socket.recv()
-    assert closed.value.rcvd is not None
-    return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
 async def test_before_the_models_are_there_it_closes_with_try_again_later(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from tests.unit.gateway.house import House, policy
-from tests.unit.gateway.served import served, until
+from tests.unit.gateway.served import close_of, served, until
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from glowplug.gateway.policy import User
 from glowplug.job import Note
@@ -38,13 +37,6 @@ def socket_of(home: House, job_id: str, query: str = "", **more: Any) -> connect
 async def heard(socket: ClientConnection) -> list[dict[str, Any]]:
     """Read to the end, which must be a good one."""
     return [json.loads(message) async for message in socket]
-
-
-async def close_of(socket: ClientConnection) -> tuple[int, str]:
-    with pytest.raises(ConnectionClosed) as closed:
-        await socket.recv()
-    assert closed.value.rcvd is not None
-    return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
 async def test_events_arrive_while_the_job_runs_and_it_closes_with_the_last(home: House) -> None:

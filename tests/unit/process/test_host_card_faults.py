@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,11 +75,19 @@ async def test_work_that_comes_while_it_falls_asleep_wakes_it(tmp_path: Path) ->
         assert await size(first) == [150, 1]
 
 
+def break_folder(folder: Path) -> None:
+    """Put a file in the folder's place, however often its users make it anew in between."""
+    for number in itertools.count():
+        folder.rename(folder.with_name(f"taken away {number}"))
+        with suppress(IsADirectoryError):
+            folder.write_text("no folder")
+            return
+
+
 async def test_a_folder_that_breaks_stops_no_model_that_is_loaded(tmp_path: Path) -> None:
     async with house(tmp_path) as here:
         first = await here.model("first", 150)
-        (tmp_path / "cards").rename(tmp_path / "taken away")
-        (tmp_path / "cards").write_text("no folder")
+        break_folder(tmp_path / "cards")
         for _ in range(20):
             assert await size(first) == [150, 0]
         assert len(first.told("model.spawned")) == 1
