@@ -49,7 +49,7 @@ from glowplug.process.workshop import Work, Workshop
 from glowplug.readiness.progress import Stage
 
 EXIT_BROKEN = 71
-Order = TypeVar("Order", Prepare, Load, Placed)
+Step = TypeVar("Step", Prepare, Load, Placed)
 
 
 class Child:
@@ -117,11 +117,11 @@ class Child:
         card = next(card for card in cards if card.device == placed.device)
         return placed, Gauge(card, bounded=placed.room_bytes is not None)
 
-    def _expect(self, kind: type[Order]) -> Order:
-        order = self._work.get()
-        if not isinstance(order, kind):
-            raise BugError(f"expected {kind.__name__}, got {type(order).__name__}")
-        return order
+    def _expect(self, kind: type[Step]) -> Step:
+        step = self._work.get()
+        if not isinstance(step, kind):
+            raise BugError(f"expected {kind.__name__}, got {type(step).__name__}")
+        return step
 
     def _broken(self, error: BaseException) -> int:
         print(story(error), file=sys.stderr)

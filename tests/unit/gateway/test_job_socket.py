@@ -13,6 +13,7 @@ from tests.unit.gateway.house import House, policy
 from tests.unit.gateway.served import close_of, served, until
 from websockets.asyncio.client import ClientConnection, connect
 
+from glowplug.errors import Unreachable
 from glowplug.gateway.policy import User
 from glowplug.job import Note
 
@@ -86,6 +87,20 @@ async def test_a_gateway_that_leaves_asks_to_come_back(home: House) -> None:
         assert json.loads(await socket.recv())["type"] == "queued"
         home.gateway.hang_up()
         assert (await close_of(socket))[0] == 1001
+
+
+async def test_a_store_that_does_not_answer_is_no_end_of_the_job(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await home.ready_worker()
+    job = await home.submit()
+
+    async def lost(*_: Any, **__: Any) -> None:
+        raise Unreachable("the database is gone")
+
+    async with socket_of(home, job["id"]) as socket:
+        await socket.recv()
+        monkeypatch.setattr(home.gateway.parts.store, "events", lost)
+        home.gateway.feed.changed(job["id"])
+        assert await close_of(socket) == (1013, "unreachable")
 
 
 async def test_who_leaves_or_sends_nonsense_leaves_nothing_behind(home: House) -> None:

@@ -9,16 +9,17 @@ import msgspec
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from glowplug.errors import GlowplugError
+from glowplug.errors import GlowplugError, UserError
 from glowplug.gateway.routes.events import seq_asked
 from glowplug.gateway.schemas import event_view
 from glowplug.gateway.service import Gateway
 from glowplug.gateway.subjects import job_for, subject_of
 from glowplug.gateway.waits import first_of
-from glowplug.job import TERMINAL_TYPES, Job
+from glowplug.job import TERMINAL_TYPES
 
-ENDED, LEAVING, REFUSED = 1000, 1001, 1008
-"""How it closes: the job is done; the gateway leaves, so come back with `after`; there is no such job for you."""
+ENDED, LEAVING, REFUSED, TRY_AGAIN = 1000, 1001, 1008, 1013
+"""How it closes: the job is done; the gateway leaves, so come back with `after`; there is no such job for you; the
+store does not answer, so come back too."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -38,19 +39,20 @@ class JobSockets:
         # Whoever has gone needs no answer.
         with suppress(WebSocketDisconnect, OSError):
             await websocket.accept()
-            try:
-                after = seq_asked(websocket.query_params.get("after"))
-                store = self._gateway.parts.store
-                job = await job_for(store, subject_of(websocket), websocket.path_params["job_id"])
-            except GlowplugError as error:
-                await websocket.close(REFUSED, error.code)
-                return
-            await first_of(self._tell(websocket, job, after), _until_gone(websocket))
+            await first_of(self._tell(websocket), _until_gone(websocket))
 
-    async def _tell(self, websocket: WebSocket, job: Job, after: int) -> None:
-        ended = job.done and after >= job.last_seq
-        ended = ended or await self._sent_to_the_end(websocket, job.id, after)
-        await websocket.close(ENDED if ended else LEAVING)
+    async def _tell(self, websocket: WebSocket) -> None:
+        try:
+            after = seq_asked(websocket.query_params.get("after"))
+            store = self._gateway.parts.store
+            job = await job_for(store, subject_of(websocket), websocket.path_params["job_id"])
+            ended = job.done and after >= job.last_seq
+            ended = ended or await self._sent_to_the_end(websocket, job.id, after)
+        except GlowplugError as error:
+            # Left to itself the server would close as after the last event.
+            await websocket.close(REFUSED if isinstance(error, UserError) else TRY_AGAIN, error.code)
+        else:
+            await websocket.close(ENDED if ended else LEAVING)
 
     async def _sent_to_the_end(self, websocket: WebSocket, job_id: str, after: int) -> bool:
         """Send events as they come, and say whether the terminal one was among them; else the gateway leaves."""
